@@ -1,0 +1,408 @@
+"""The compiled core. Only ``voxwire.protocol`` and ``voxwire.audio`` import it; see there for the guide."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeAlias, final
+
+from typing_extensions import Buffer
+
+from voxwire.audio import AudioFormat
+
+# --- constants that the core owns ---------------------------------------------------------------------------------
+
+__version__: Final[str]
+SAMPLE_WIDTHS: Final[dict[str, int]]
+"""Bytes of one sample, by the protocol's name of the encoding."""
+SAMPLE_RATES: Final[tuple[int, ...]]
+"""Sample rates of the protocol, in Hz, ascending."""
+LIMITS: Final[dict[str, int]]
+"""Fixed limits: ``client_message_bytes`` 16 MiB, ``server_message_bytes`` 1 MiB, ``json_depth`` 32,
+``empty_fragments`` 1024, ``head_bytes`` 16384, ``head_line_bytes`` 8192, ``head_headers`` 64,
+``error_body_bytes`` 65536, ``unusable_messages`` 10, ``chunk_bytes`` 16384, ``first_chunk_bytes`` 4096,
+``context_id_length`` 256, ``remembered_contexts`` 4096."""
+CLOSE_CODES: Final[dict[str, int]]
+"""``normal`` 1000, ``going_away`` 1001, ``protocol_error`` 1002, ``unsupported`` 1003, ``no_status`` 1005,
+``abnormal`` 1006, ``invalid_data`` 1007, ``policy`` 1008, ``too_big`` 1009, ``internal`` 1011."""
+
+# --- audio --------------------------------------------------------------------------------------------------------
+
+def decode_base64(text: str | Buffer) -> bytes: ...
+def encode_base64(data: Buffer) -> str: ...
+def transcode(data: Buffer, source: AudioFormat, target: AudioFormat) -> bytes: ...
+@final
+class Resampler:
+    def __new__(cls, source: AudioFormat, target: AudioFormat) -> Resampler: ...
+    def process(self, data: Buffer) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+# --- the upgrade --------------------------------------------------------------------------------------------------
+
+@final
+class ClientHandshake:
+    """The client's half of the HTTP upgrade (RFC 6455 section 4.1)."""
+
+    def __new__(
+        cls, *, host: str, target: str, headers: Sequence[tuple[str, str]] = (), key: bytes
+    ) -> ClientHandshake:
+        """``host`` is the Host header, ``target`` path and query, ``key`` 16 random bytes.
+
+        Raises ValueError for CR, LF, NUL or another control character anywhere, before any I/O."""
+    def poll_transmit(self) -> bytes:
+        """The request, once; then empty."""
+    def handle_data(self, data: Buffer) -> bool:
+        """Takes bytes; True once the answer is whole (head, and for a refusal as much body as is kept)."""
+    def handle_eof(self) -> bool:
+        """The peer ended the stream; True where that completes the answer (a body without length)."""
+    @property
+    def accepted(self) -> bool:
+        """The answer is a 101 that fulfils every rule of the RFC."""
+    @property
+    def failure(self) -> str | None:
+        """Why the answer is no valid HTTP or no valid upgrade; None for a plain refusal by status."""
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]: ...
+    @property
+    def body(self) -> bytes:
+        """Of a refusal, at most ``LIMITS["error_body_bytes"]``."""
+    @property
+    def remainder(self) -> bytes:
+        """What followed the head of an accepted upgrade: the first frames."""
+
+@final
+class ServerHandshake:
+    """The server's half: reads one request head under the limits, then answers."""
+
+    def __new__(cls) -> ServerHandshake: ...
+    def handle_data(self, data: Buffer) -> bool:
+        """Takes bytes; True once the head is whole or refused."""
+    @property
+    def failure(self) -> tuple[int, str] | None:
+        """HTTP status and reason with which the head is to be refused (400, 414, 431, 505 ...)."""
+    @property
+    def method(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """In order, names in lower case, values decoded as Latin-1."""
+    @property
+    def received(self) -> bytes:
+        """Every byte taken so far, to be replayed to another HTTP parser."""
+    @property
+    def remainder(self) -> bytes:
+        """What followed the head."""
+    def upgrade_failure(self) -> tuple[int, str] | None:
+        """Why this head is no valid WebSocket upgrade: (status, reason), None if it is one."""
+    def accept(self, headers: Sequence[tuple[str, str]] = ()) -> bytes:
+        """The 101 answer."""
+    @staticmethod
+    def refuse(status: int, headers: Sequence[tuple[str, str]], body: bytes) -> bytes:
+        """A whole HTTP/1.1 answer with ``Content-Length`` and ``Connection: close``."""
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+@final
+class Audio:
+    """A piece of audio of one context: whole samples, strictly decoded.
+
+    Attributes:
+        data: The samples in ``format``; never empty.
+        format: The format that the context was opened with.
+        start_s: Seconds from the start of the context's audio to the first sample here.
+        flush_id: The server's label of the segment, or None.
+        context: The owner given to ``Connection.open_context``.
+    """
+
+    def __new__(
+        cls, data: bytes, format: AudioFormat, start_s: float, flush_id: int | None, context: Any = None
+    ) -> Audio: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def format(self) -> AudioFormat: ...
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def flush_id(self) -> int | None: ...
+    @property
+    def context(self) -> Any: ...
+
+@final
+class Timestamps:
+    """Word or phoneme times of one context, as received: three lists of one length."""
+
+    @property
+    def context(self) -> Any: ...
+    @property
+    def kind(self) -> Literal["words", "phonemes"]: ...
+    @property
+    def items(self) -> list[tuple[str, float, float]]:
+        """(text, start_s, end_s)."""
+    @property
+    def flush_id(self) -> int | None: ...
+
+@final
+class FlushDone:
+    """Everything before flush ``flush_id`` has arrived."""
+
+    def __new__(cls, flush_id: int | None, context: Any = None) -> FlushDone: ...
+    @property
+    def context(self) -> Any: ...
+    @property
+    def flush_id(self) -> int | None: ...
+
+@final
+class Finished:
+    """The context ended well; ``expired`` if the server ended it before our own close."""
+
+    @property
+    def context(self) -> Any: ...
+    @property
+    def expired(self) -> bool: ...
+
+@final
+class Failed:
+    """The context failed. ``side`` is "remote" for the server's error event; "local" for what we found
+    (``code`` then ``invalid_message``, ``invalid_audio``, ``inactivity``): a cancel was then queued already."""
+
+    @property
+    def context(self) -> Any: ...
+    @property
+    def side(self) -> Literal["local", "remote"]: ...
+    @property
+    def code(self) -> str | None: ...
+    @property
+    def status(self) -> int | None: ...
+    @property
+    def message(self) -> str:
+        """Of a remote error ``title: message`` or the legacy text, at most 1000 characters."""
+    @property
+    def request_id(self) -> str | None: ...
+
+@final
+class Message:
+    """A plain WebSocket message (``messages=False``): str for text, bytes for binary."""
+
+    @property
+    def data(self) -> str | bytes: ...
+
+@final
+class Request:
+    """A generation request, as the server received it: an object without duplicate keys."""
+
+    @property
+    def context_id(self) -> str | None:
+        """The value of ``context_id`` where it is a string, else None."""
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The members that the protocol names, as Python values; all others were skipped."""
+
+@final
+class Cancel:
+    """A cancel request."""
+
+    @property
+    def context_id(self) -> str: ...
+
+@final
+class Unusable:
+    """A message that is neither (protocol.md 3.6). After the tenth in a row the connection closes by itself."""
+
+    @property
+    def context_id(self) -> str | None: ...
+    @property
+    def reason(self) -> str:
+        """Kind and byte position; quotes nothing of the message."""
+    @property
+    def continues(self) -> bool:
+        """``continue`` where it could be read, else False."""
+
+@final
+class Closed:
+    """The last event: the WebSocket is over. Live contexts of a client got no event of their own: their end is this.
+
+    Attributes:
+        code: Close code that counts (1006 without a Close frame).
+        reason: The peer's reason, or ours.
+        clean: The closing handshake was completed.
+        error: None, or what the peer did wrong, with the byte index in the stream.
+        timed_out: "ping", "close" or None: which timer ended it.
+    """
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def clean(self) -> bool: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def timed_out(self) -> Literal["ping", "close"] | None: ...
+
+Event: TypeAlias = (
+    Audio | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
+)
+
+ClientVerdict: TypeAlias = Literal["sent", "ignored", "usage", "ended", "expired", "failed"]
+ServerState: TypeAlias = Literal["none", "open", "draining", "ended", "expired", "cancelled", "failed"]
+ServerAction: TypeAlias = Literal[
+    "ignore",
+    "create",
+    "create_and_close",
+    "append",
+    "append_and_close",
+    "append_silent",
+    "end_segment",
+    "close",
+    "stop",
+    "fail",
+    "stop_and_fail",
+    "repeat_error",
+    "done",
+    "done_and_fail",
+]
+
+# --- the connection -----------------------------------------------------------------------------------------------
+
+@final
+class Connection:
+    """One WebSocket after its upgrade: bytes in, events out (RFC 6455 and protocol.md); no socket, no clock.
+
+    Getters may be read at any time. ``handle_*`` tell it what the world did and never fail. Commands raise only for the
+    caller's own mistakes. After each ``handle_*`` or command drain ``poll_transmit``, ``poll_events``, ``poll_timeout``.
+    ``now`` is seconds of any monotonic clock; None means the time last told.
+    """
+
+    def __new__(
+        cls,
+        role: Literal["client", "server"],
+        *,
+        messages: bool = True,
+        max_message_bytes: int | None = None,
+        ping_interval_s: float | None = 20.0,
+        ping_timeout_s: float = 20.0,
+        close_timeout_s: float = 2.0,
+        inactivity_timeout_s: float | None = 10.0,
+        seed: bytes | None = None,
+        now: float = 0.0,
+    ) -> Connection:
+        """
+        Args:
+            role: Which end this is.
+            messages: False delivers plain WebSocket messages as ``Message``.
+            max_message_bytes: Limit of one received message; None for 16 MiB (client, and both roles with
+                ``messages=False``) or 1 MiB (server).
+            ping_interval_s: Seconds between our pings; None for none.
+            ping_timeout_s: Seconds to wait for a pong before the connection counts as dead.
+            close_timeout_s: Seconds to wait for the peer's Close.
+            inactivity_timeout_s: Of each context of a client; None for none.
+            seed: 32 random bytes for the masks of a client; None takes them from the system.
+            now: Present time.
+        """
+    # Getters.
+    @property
+    def role(self) -> Literal["client", "server"]: ...
+    @property
+    def state(self) -> Literal["open", "closing", "closed"]: ...
+    @property
+    def counters(self) -> dict[str, int]:
+        """``messages``, ``bytes``, ``late`` (for ended contexts), ``unknown_contexts``, ``unknown_types``,
+        ``dropped_timestamps``."""
+    @property
+    def transmit_size(self) -> int:
+        """Bytes that wait in ``poll_transmit``."""
+    # The world tells us.
+    def handle_data(self, data: Buffer, now: float | None = None) -> None: ...
+    def handle_eof(self, now: float | None = None) -> None: ...
+    def handle_timeout(self, now: float) -> None: ...
+    # What the caller drains.
+    def poll_transmit(self) -> bytes: ...
+    def poll_events(self) -> list[Event]: ...
+    def poll_timeout(self) -> float | None:
+        """When ``handle_timeout`` is due, on the clock of ``now``."""
+    # Commands of both roles.
+    def send_text(self, payload: str | Buffer) -> None:
+        """Sends one text message as it is. Raises ValueError if bytes are no UTF-8, RuntimeError once closing."""
+    def send_binary(self, payload: Buffer) -> None: ...
+    def send_ping(self, payload: Buffer = b"") -> None: ...
+    def close(self, code: int = 1000, reason: str = "", now: float | None = None) -> None:
+        """Starts the closing handshake; later calls do nothing."""
+    # Commands of a client.
+    def open_context(self, context_id: str, context: Any, format: AudioFormat) -> None:
+        """Registers a context; its events carry ``context`` and ``format``. Raises ValueError for an id in use."""
+    def send_input(
+        self,
+        context_id: str,
+        transcript: str,
+        *,
+        continues: bool,
+        flush: bool = False,
+        settings: Buffer,
+        buffer_delay_ms: int = 3000,
+        now: float | None = None,
+    ) -> ClientVerdict:
+        """Sends a generation request if the state table (protocol.md 6.5) allows it.
+
+        ``settings`` is one JSON object with every other field; ``context_id``, ``transcript``, ``continue`` and
+        ``flush`` are added here. Returns "sent", "ignored" (a no-op close), "usage", "ended", "expired" or "failed"."""
+    def send_cancel(self, context_id: str, now: float | None = None) -> bool:
+        """Cancels; False where the table says no-op. Later messages of the id are dropped."""
+    def fail_context(self, context_id: str) -> None:
+        """The caller gave the context up: sends a cancel if it is live, emits no event."""
+    def forget_context(self, context_id: str) -> None:
+        """Drops the owner's reference of an ended context; late messages of the id stay counted."""
+    # Commands of a server.
+    def context_state(self, context_id: str, now: float | None = None) -> ServerState: ...
+    def handle_input(
+        self,
+        context_id: str,
+        transcript: str | None,
+        *,
+        continues: bool,
+        flush: bool,
+        valid: bool,
+        now: float | None = None,
+    ) -> ServerAction:
+        """Applies an input to the state table (protocol.md 6.2). ``transcript`` None: it could not be read (then
+        ``valid`` is False). What the caller must do:
+
+        ignore: nothing. create, create_and_close: new context with this text (and the input is closed). append,
+        append_and_close: add text. append_silent: add unspeakable text verbatim. end_segment: an empty flush.
+        close: release the buffer, no more input. stop: drop everything silently. fail: send the error, there is no
+        live context. stop_and_fail: stop the audio, send the error. repeat_error: send the last error of this id once
+        more. done: send ``done``. done_and_fail: send ``done``, then the refusal kept from DRAINING.
+        """
+    def handle_cancel(self, context_id: str, now: float | None = None) -> ServerAction: ...
+    def handle_context(
+        self, context_id: str, event: Literal["synthesis_failed", "drained", "expired"], now: float | None = None
+    ) -> ServerAction:
+        """``drained``: input closed and all audio sent. ``expired``: the expiry timer fired."""
+    def usable_message(self) -> None:
+        """The last request was served: the count of unusable messages in a row starts anew."""
+    def send_chunk(
+        self, context_id: str, data: Buffer, *, step_time_ms: float, flush_id: int | None = None
+    ) -> None:
+        """Sends a ``chunk``: frame, JSON and base64 in one pass. ``data`` is not empty."""
+    def send_timestamps(
+        self,
+        context_id: str,
+        kind: Literal["words", "phonemes"],
+        items: Sequence[tuple[str, float, float]],
+        *,
+        flush_id: int | None = None,
+    ) -> None: ...
+    def send_flush_done(self, context_id: str, flush_id: int) -> None: ...
+    def send_done(self, context_id: str) -> None: ...
+    def send_error(
+        self,
+        context_id: str | None,
+        *,
+        status: int,
+        title: str,
+        message: str,
+        request_id: str,
+        code: str | None = None,
+    ) -> None:
+        """Sends the superset shape of protocol.md 4.6; a null ``error_code`` is sent as null."""

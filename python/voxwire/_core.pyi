@@ -28,6 +28,7 @@ CLOSE_CODES: Final[dict[str, int]]
 def decode_base64(text: str | Buffer) -> bytes: ...
 def encode_base64(data: Buffer) -> str: ...
 def transcode(data: Buffer, source: AudioFormat, target: AudioFormat) -> bytes: ...
+
 @final
 class Resampler:
     def __new__(cls, source: AudioFormat, target: AudioFormat) -> Resampler: ...
@@ -40,9 +41,7 @@ class Resampler:
 class ClientHandshake:
     """The client's half of the HTTP upgrade (RFC 6455 section 4.1)."""
 
-    def __new__(
-        cls, *, host: str, target: str, headers: Sequence[tuple[str, str]] = (), key: bytes
-    ) -> ClientHandshake:
+    def __new__(cls, *, host: str, target: str, headers: Sequence[tuple[str, str]] = (), key: bytes) -> ClientHandshake:
         """``host`` is the Host header, ``target`` path and query, ``key`` 16 random bytes.
 
         Raises ValueError for CR, LF, NUL or another control character anywhere, before any I/O."""
@@ -241,9 +240,7 @@ class Closed:
     @property
     def timed_out(self) -> Literal["ping", "close"] | None: ...
 
-Event: TypeAlias = (
-    Audio | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
-)
+Event: TypeAlias = Audio | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
 
 ClientVerdict: TypeAlias = Literal["sent", "ignored", "usage", "ended", "expired", "failed"]
 ServerState: TypeAlias = Literal["none", "open", "draining", "ended", "expired", "cancelled", "failed"]
@@ -381,9 +378,7 @@ class Connection:
         """``drained``: input closed and all audio sent. ``expired``: the expiry timer fired."""
     def usable_message(self) -> None:
         """The last request was served: the count of unusable messages in a row starts anew."""
-    def send_chunk(
-        self, context_id: str, data: Buffer, *, step_time_ms: float, flush_id: int | None = None
-    ) -> None:
+    def send_chunk(self, context_id: str, data: Buffer, *, step_time_ms: float, flush_id: int | None = None) -> None:
         """Sends a ``chunk``: frame, JSON and base64 in one pass. ``data`` is not empty."""
     def send_timestamps(
         self,

@@ -1,0 +1,109 @@
+# The two commands of the README are `make demo` and `make test`; CONTRIBUTING.md tells of the others.
+#   PYTHON=python3.12   another interpreter, 3.11 or later
+
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+# Wheels are kept beside pip's own cache, since pip cannot resolve names from that one without a network.
+WHEELS = $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/voxwire/wheels
+export CARGO_TERM_COLOR ?= auto
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path 'rust/fuzz/*' -o -name Cargo.toml -not -path 'rust/fuzz/*')
+MYPY := $(BIN)/mypy
+PYTHON_SOURCES := python plugins tests benches
+
+.PHONY: help demo test test-rust test-python lint bench fuzz docs clean tools
+
+help:
+	@echo 'make demo    set everything up and speak a sentence into ./hello.wav'
+	@echo 'make test    set everything up and run all tests'
+	@echo 'make lint    formatting, lints, types, the stub, the laws'
+	@echo 'make bench   measure; writes benches/results/latest.json and a page beside it'
+	@echo 'make fuzz    run every fuzz target for FUZZ_SECONDS each (default 60)'
+	@echo 'make docs    run the examples of the documentation'
+
+demo: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak
+	@$(BIN)/python -m docs.demo
+
+test: test-rust test-python
+
+test-rust: tools
+	cargo test --workspace --locked --quiet
+	cargo test --manifest-path rust/fuzz/Cargo.toml --locked --quiet
+
+test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
+	$(BIN)/python -m pytest -q
+
+lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	$(BIN)/ruff format --check --quiet $(PYTHON_SOURCES)
+	$(BIN)/ruff check --quiet $(PYTHON_SOURCES)
+	$(MYPY)
+	$(BIN)/python -m mypy.stubtest voxwire._core --mypy-config-file pyproject.toml
+
+bench: $(STAMPS)/core $(STAMPS)/test
+	cargo bench --workspace --locked --quiet
+	$(BIN)/python benches/run.py
+
+FUZZ_SECONDS ?= 60
+fuzz: tools
+	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz --locked' >&2; exit 1; }
+	cd rust/fuzz && for target in $$(cargo fuzz list); do \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+docs: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
+	$(BIN)/python -m pytest -q tests/test_docs.py
+
+clean:
+	rm -rf $(VENV) target rust/fuzz/target python/voxwire/_core*.so hello.wav
+
+# --- setting up ---------------------------------------------------------------------------------------------------
+
+define needed
+command -v $(1) >/dev/null 2>&1 || { echo 'missing: $(1). Get it with: $(2)' >&2; exit 1; }
+endef
+
+tools:
+	@$(call needed,cc,apt-get install build-essential (or your system'"'"'s C compiler))
+	@$(call needed,cargo,the Rust toolchain from rustup (https://rustup.rs), stable, 1.90 or later)
+	@$(call needed,$(PYTHON),apt-get install python3 python3-venv (3.11 or later), or pass PYTHON=...)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is $$($(PYTHON) -V), needed is 3.11 or later: pass PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo 'missing: the venv module of $(PYTHON). Get it with: apt-get install python3-venv' >&2; exit 1; }
+
+# First from what is kept, without a network; what is missing there is fetched once.
+define install
+@echo 'installing $(1)'
+@$(BIN)/python -m pip install --quiet --no-index --find-links $(WHEELS) -r $(1) 2>/dev/null || { \
+  $(BIN)/python -m pip download --quiet --dest $(WHEELS) -r $(1) && \
+  $(BIN)/python -m pip install --quiet --no-index --find-links $(WHEELS) -r $(1); }
+endef
+
+$(STAMPS)/run: requirements/run.txt requirements/build.txt | tools
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) $(WHEELS)
+	$(call install,requirements/build.txt)
+	$(call install,requirements/run.txt)
+	@touch $@
+
+$(STAMPS)/test: requirements/test.txt | $(STAMPS)/run
+	$(call install,requirements/test.txt)
+	@touch $@
+
+$(STAMPS)/core: $(RUST_SOURCES) pyproject.toml | $(STAMPS)/run
+	@echo 'building the core'
+	@$(BIN)/maturin develop --release --locked --quiet
+	@touch $@
+
+$(STAMPS)/file $(STAMPS)/espeak: $(STAMPS)/%: plugins/voxwire-%/pyproject.toml | $(STAMPS)/core
+	@$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e plugins/voxwire-$*
+	@touch $@

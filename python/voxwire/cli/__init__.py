@@ -1,0 +1,45 @@
+"""The command line: ``voxwire say | serve | sinks | engines | voices``. One file a command."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from voxwire.cli.engines import engines
+from voxwire.cli.failure import report
+from voxwire.cli.say import say
+from voxwire.cli.serve import serve
+from voxwire.cli.sinks import sinks
+from voxwire.cli.voices import voices
+from voxwire.protocol import __version__
+
+__all__ = ["main", "voxwire"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="voxwire")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+    help="What is logged to standard error. Keys, texts and audio never are.",
+)
+def voxwire(log_level: str) -> None:
+    """Speech from a text-to-speech WebSocket to where it is heard."""
+    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+
+
+for command in (say, serve, sinks, engines, voices):
+    voxwire.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line and exits with its status: one line on standard error for a failure."""
+    try:
+        status = voxwire.main(standalone_mode=False)
+    except BaseException as error:  # noqa: BLE001 - the one place where every failure becomes a line and a status
+        sys.exit(report(error))
+    sys.exit(status if isinstance(status, int) else 0)

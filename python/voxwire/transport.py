@@ -1,0 +1,509 @@
+"""The one asyncio side of a socket, for both ends: bytes in, bytes out, back-pressure, timers.
+
+A :class:`Transport` drives one ``protocol.Connection``. What a read brought is handed to the core in one call, from a
+buffer that all connections of a loop share: the core parses it where it lies, before the next read can begin. The
+events of that read reach the handler in the same turn of the loop.
+
+The rule of the core is kept in one place: after everything that moves it, :meth:`Transport.flush` drains events, bytes
+and the next deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from voxwire.exceptions import ConnectError, ConnectionLost, ConnectTimeout, ProtocolError, TlsError
+from voxwire.protocol import ClientHandshake, Closed, Connection, Event
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Endpoint", "Handler", "HandshakeRefused", "Transport", "attach", "attach_socket", "connect"]
+
+# Larger buffers spill the second-level cache, smaller ones cost more reads per message.
+_READ_BYTES = 256 * 1024
+_WRITE_LIMIT_BYTES = 4 * 1024 * 1024
+# After the last frame we stop sending and wait for the peer's end of stream: closing a socket with unread bytes in it
+# sends a reset, which can overtake our Close frame.
+_LINGER_S = 1.0
+
+_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
+
+
+class Handler(Protocol):
+    """Who is told what arrived."""
+
+    def handle_events(self, events: list[Event]) -> None:
+        """Takes the events of one read, in the turn of that read. The last event of all is ``Closed``."""
+
+
+class HandshakeRefused(Exception):
+    """The server answered the upgrade with an HTTP status other than 101.
+
+    Attributes:
+        status: HTTP status.
+        headers: In order, names in lower case.
+        body: At most ``LIMITS["error_body_bytes"]``.
+    """
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        super().__init__(f"the server refused the upgrade with status {status}")
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def header(self, name: str) -> str | None:
+        """Returns the first value of a header (name in lower case), or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's ``X-Request-Id``."""
+        return self.header("x-request-id")
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """``Retry-After`` in seconds; None where it is absent or no count of seconds."""
+        value = self.header("retry-after")
+        return float(value) if value is not None and value.isascii() and value.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a WebSocket is: taken from a URL.
+
+    Attributes:
+        host: Name or address, without brackets.
+        port: TCP port.
+        tls: Whether TLS is spoken.
+        target: Path and query of the request.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    target: str
+
+    @classmethod
+    def parse(cls, url: str) -> Endpoint:
+        """Reads a ``ws``, ``wss``, ``http`` or ``https`` URL.
+
+        Raises:
+            ValueError: Another scheme, no host, a bad port, a fragment, credentials, or a character that no URL has.
+        """
+        if any(not "!" <= character <= "~" for character in url):
+            raise ValueError("URL holds a blank, a control character or one beyond ASCII; percent-encode it")
+        parts = urlsplit(url)
+        if parts.scheme not in {"ws", "wss", "http", "https"}:
+            raise ValueError(f"URL scheme {parts.scheme!r}, must be ws, wss, http or https")
+        if not parts.hostname:
+            raise ValueError("URL without a host, must be like wss://host:port/path")
+        if parts.username is not None:
+            raise ValueError("URL with credentials in it, pass them as api_key or access_token")
+        if parts.fragment:
+            raise ValueError("URL with a fragment, which a WebSocket has not")
+        tls = parts.scheme in {"wss", "https"}
+        port = parts.port if parts.port is not None else (443 if tls else 80)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return cls(parts.hostname, port, tls, target)
+
+    @property
+    def authority(self) -> str:
+        """The ``Host`` header: the port is left out where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'wss' if self.tls else 'ws'}://{host}:{self.port}"
+
+
+class Transport(asyncio.BufferedProtocol):
+    """One WebSocket on one socket. Made by :func:`connect`, :func:`attach` or :func:`attach_socket`.
+
+    Attributes:
+        connection: The protocol core; after each command on it call :meth:`flush`.
+        handler: Who gets the events; may be replaced at any time.
+        peer: Address of the other end, for messages.
+    """
+
+    def __init__(self, handler: Handler, *, write_limit_bytes: int, handshake: ClientHandshake | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.connection: Connection
+        self.handler = handler
+        self.peer = ""
+        self._handshake = handshake
+        self._write_limit_bytes = write_limit_bytes
+        self._socket: asyncio.Transport | None = None
+        self._upgraded: asyncio.Future[None] = self._loop.create_future()
+        # An attempt that timed out leaves nobody who would ask for a later failure.
+        self._upgraded.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+        self._writable_waiters: list[asyncio.Future[None]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._buffer = _read_buffer(self._loop)
+        self._finishing = False
+        self._flushing = False
+        self._flush_again = False
+        self.writable = True
+
+    # --- for the owner
+
+    def now(self) -> float:
+        """The clock that the core is told, in seconds."""
+        return self._loop.time()
+
+    @property
+    def closed(self) -> bool:
+        """The socket is gone."""
+        return self._lost.done()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self._socket.get_write_buffer_size() if self._socket is not None else 0
+
+    def get_extra_info(self, name: str) -> Any:
+        """What asyncio's transport tells under this name, e.g. ``"socket"`` or ``"ssl_object"``."""
+        return self._socket.get_extra_info(name) if self._socket is not None else None
+
+    def flush(self) -> None:
+        """Drains the core: events to the handler, bytes to the socket, the next deadline to the loop.
+
+        A handler may call it (or a command and then it) while it is given events: the drain then goes on after it.
+        """
+        if self._flushing:
+            self._flush_again = True
+            return
+        self._flushing = True
+        try:
+            while True:
+                self._flush_again = False
+                events = self.connection.poll_events()
+                if events:
+                    self.handler.handle_events(events)
+                # Events go first: a handler may still answer before a Close that the core has decided on.
+                data = self.connection.poll_transmit()
+                if data and self._socket is not None and not self._lost.done():
+                    self._socket.write(data)
+                    if not self.writable and self.unsent_bytes > 2 * self._write_limit_bytes:
+                        # Only what the peer makes us send (pongs, refusals, echoes) grows beyond the limit that
+                        # ``drain`` holds: a peer that sends and never reads is no longer read either.
+                        self._socket.pause_reading()
+                if events and isinstance(events[-1], Closed):
+                    self._finish(events[-1])
+                if not events and not data and not self._flush_again:
+                    break
+        finally:
+            self._flushing = False
+        self._arm_timer()
+
+    async def drain(self) -> None:
+        """Waits until the socket can take more.
+
+        Raises:
+            ConnectionLost: The socket is gone, or goes while this waits.
+        """
+        if not self.writable and not self._lost.done():
+            waiter = self._loop.create_future()
+            self._writable_waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._writable_waiters.remove(waiter)
+        if self._lost.done() or self.connection.state == "closed":
+            raise ConnectionLost("the connection was closed while data waited for it")
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Closes with the closing handshake, in at most the core's close time and a second, then frees the socket."""
+        self.connection.close(code, reason, self.now())
+        self.flush()
+        await self.wait_closed()
+
+    def abort(self) -> None:
+        """Frees the socket at once; the handler still gets ``Closed``."""
+        if self._socket is not None:
+            self._socket.abort()
+        self._end()
+
+    async def wait_closed(self) -> None:
+        """Waits until the socket is gone."""
+        await asyncio.shield(self._lost)
+
+    # --- asyncio tells us
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes the open socket and, before an upgrade, sends the request."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type; a stream transport is one
+        self._socket = transport
+        transport.set_write_buffer_limits(high=self._write_limit_bytes)
+        self.peer = _address(transport.get_extra_info("peername"))
+        if self._handshake is not None:
+            transport.write(self._handshake.poll_transmit())
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - one size serves all
+        """Lends the loop's shared buffer for the next read."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hands a read to the core, where it lies."""
+        data = self._buffer[:nbytes]
+        if self._handshake is not None:
+            if self._handshake.handle_data(data):
+                self._resolve_upgrade()
+        elif not self._finishing:
+            self.connection.handle_data(data, self.now())
+            self.flush()
+
+    def eof_received(self) -> None:
+        """Tells the core that the peer sends no more."""
+        if self._handshake is not None:
+            if self._handshake.handle_eof():
+                self._resolve_upgrade()
+            elif not self._upgraded.done():
+                self._upgraded.set_exception(
+                    ConnectError("the server ended the connection before it answered the upgrade")
+                )
+        elif not self._finishing:
+            self.connection.handle_eof(self.now())
+            self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tells the core and every waiter that the socket is gone."""
+        if self._handshake is not None and not self._upgraded.done():
+            self._upgraded.set_exception(
+                ConnectError(f"the connection was lost before the upgrade was answered{_reason(exc)}")
+            )
+        self._end()
+
+    def pause_writing(self) -> None:
+        """Notes that the socket holds ``write_limit_bytes``."""
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        """Wakes those who wait to write."""
+        self.writable = True
+        self.resume_reading()
+        self._wake_writers()
+
+    # --- inside
+
+    def start(self, connection: Connection, remainder: bytes) -> None:
+        """Begins with the WebSocket, once the upgrade is done. Called once, by the functions below."""
+        self.connection = connection
+        self._handshake = None
+        if remainder:
+            connection.handle_data(remainder, self.now())
+        self.flush()
+
+    async def upgraded(self) -> None:
+        """Waits for the answer to the upgrade."""
+        await self._upgraded
+
+    def _resolve_upgrade(self) -> None:
+        if not self._upgraded.done():
+            self._upgraded.set_result(None)
+        # Frames may follow in the next read; they wait in the socket until somebody is there to take them.
+        if self._socket is not None:
+            self._socket.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Lets the reads go on."""
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.resume_reading()
+
+    def _arm_timer(self) -> None:
+        due = None if self._finishing else self.connection.poll_timeout()
+        if self._timer is not None:
+            # A timer that fires too early only looks again; moving it at every message would cost more.
+            if due is not None and self._timer.when() <= due:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            self._timer = self._loop.call_at(due, self._handle_timer)
+
+    def _handle_timer(self) -> None:
+        self._timer = None
+        now = self.now()
+        due = self.connection.poll_timeout()
+        if due is not None and due <= now:
+            self.connection.handle_timeout(now)
+        self.flush()
+
+    def _finish(self, closed: Closed) -> None:
+        self._finishing = True
+        if self._socket is None or self._lost.done():
+            return
+        if closed.timed_out is not None:
+            self._socket.abort()
+            return
+        self._linger = self._loop.call_later(_LINGER_S, self._socket.abort)
+        if self._socket.can_write_eof():
+            with contextlib.suppress(OSError):
+                self._socket.write_eof()
+        else:
+            self._socket.close()
+
+    def _end(self) -> None:
+        if self._lost.done():
+            return
+        self._lost.set_result(None)
+        if not self._upgraded.done():
+            self._upgraded.cancel()
+        for handle in (self._timer, self._linger):
+            if handle is not None:
+                handle.cancel()
+        self._timer = self._linger = None
+        self.writable = True
+        self._wake_writers()
+        if self._handshake is None and not self._finishing:
+            self.connection.handle_eof(self.now())
+            self.flush()
+
+    def _wake_writers(self) -> None:
+        for waiter in self._writable_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+async def connect(
+    endpoint: Endpoint,
+    handler: Handler,
+    *,
+    headers: Sequence[tuple[str, str]],
+    ssl_context: ssl.SSLContext | None,
+    timeout_s: float,
+    make_connection: Callable[[float], Connection],
+    write_limit_bytes: int = _WRITE_LIMIT_BYTES,
+    sock: socket.socket | None = None,
+) -> Transport:
+    """Opens a WebSocket: one attempt, in which ``timeout_s`` covers name lookup, TCP, TLS and HTTP together.
+
+    Args:
+        endpoint: Where to.
+        handler: Who gets the events.
+        headers: Request headers beside those of the upgrade itself.
+        ssl_context: For TLS; None for the platform's roots with every check on.
+        timeout_s: Seconds for all of it.
+        make_connection: Called with the present time once the upgrade is accepted.
+        write_limit_bytes: Unsent bytes at which :attr:`Transport.writable` turns False.
+        sock: A connected socket to use in place of a new one.
+
+    Raises:
+        ValueError: A header or the URL holds a control character.
+        ConnectTimeout: The time ran out.
+        TlsError: TLS failed; code ``tls_untrusted`` where the certificate is the reason.
+        ConnectError: Any other failure of the network.
+        ProtocolError: The answer breaks HTTP or RFC 6455 section 4; code ``handshake``.
+        HandshakeRefused: An answer with another status than 101.
+    """
+    handshake = ClientHandshake(
+        host=endpoint.authority, target=endpoint.target, headers=list(headers), key=os.urandom(16)
+    )
+    loop = asyncio.get_running_loop()
+    transport = Transport(handler, write_limit_bytes=write_limit_bytes, handshake=handshake)
+    context = (ssl_context or ssl.create_default_context()) if endpoint.tls else None
+    try:
+        async with asyncio.timeout(timeout_s) as budget:
+            if sock is None:
+                await loop.create_connection(lambda: transport, endpoint.host, endpoint.port, ssl=context)
+            else:
+                name = endpoint.host if context is not None else None
+                await loop.create_connection(lambda: transport, sock=sock, ssl=context, server_hostname=name)
+            await transport.upgraded()
+    except TimeoutError as error:
+        transport.abort()
+        if budget.expired():
+            raise ConnectTimeout(f"no connection to {endpoint} within {timeout_s:g} s") from None
+        raise ConnectError(f"cannot connect to {endpoint}{_reason(error)}") from error
+    except ssl.SSLCertVerificationError as error:
+        raise TlsError(
+            f"the certificate of {endpoint} is not trusted: {error.verify_message}", code="tls_untrusted"
+        ) from error
+    except ssl.SSLError as error:
+        raise TlsError(f"TLS with {endpoint} failed: {error.reason or 'no TLS answer'}") from error
+    except OSError as error:
+        raise ConnectError(f"cannot connect to {endpoint}{_reason(error)}") from error
+    except BaseException:
+        transport.abort()
+        raise
+    if not handshake.accepted:
+        transport.abort()
+        if handshake.failure is not None:
+            raise ProtocolError(f"invalid answer to the upgrade: {handshake.failure}", code="handshake")
+        raise HandshakeRefused(handshake.status or 0, handshake.headers, handshake.body)
+    transport.start(make_connection(transport.now()), handshake.remainder)
+    transport.resume_reading()
+    return transport
+
+
+def attach(
+    socket_transport: asyncio.Transport,
+    connection: Connection,
+    handler: Handler,
+    *,
+    remainder: bytes = b"",
+    write_limit_bytes: int = _WRITE_LIMIT_BYTES,
+) -> Transport:
+    """Takes over an open asyncio transport whose upgrade is done.
+
+    Args:
+        socket_transport: asyncio's transport, plain or TLS.
+        connection: The core, new.
+        handler: Who gets the events.
+        remainder: Bytes that came after the head of the upgrade.
+        write_limit_bytes: Unsent bytes at which :attr:`Transport.writable` turns False.
+    """
+    transport = Transport(handler, write_limit_bytes=write_limit_bytes)
+    # A loop that reads already has chosen how it reads; a pause makes it choose anew for this protocol.
+    socket_transport.pause_reading()
+    socket_transport.set_protocol(transport)
+    transport.connection_made(socket_transport)
+    transport.start(connection, remainder)
+    transport.resume_reading()
+    return transport
+
+
+async def attach_socket(
+    sock: socket.socket,
+    connection: Connection,
+    handler: Handler,
+    *,
+    write_limit_bytes: int = _WRITE_LIMIT_BYTES,
+) -> Transport:
+    """Speaks WebSocket over a connected stream socket, without an HTTP upgrade before it (a socketpair)."""
+    transport = Transport(handler, write_limit_bytes=write_limit_bytes)
+    transport.connection = connection
+    await asyncio.get_running_loop().create_connection(lambda: transport, sock=sock)
+    transport.start(connection, b"")
+    return transport
+
+
+def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
+    buffer = _read_buffers.get(loop)
+    if buffer is None:
+        buffer = _read_buffers[loop] = memoryview(bytearray(_READ_BYTES))
+    return buffer
+
+
+def _address(name: Any) -> str:
+    if isinstance(name, tuple) and len(name) >= 2:
+        host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
+        return f"{host}:{name[1]}"
+    return "a local socket"
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f": {error.strerror.lower()}"
+    return f": {error}" if error is not None and str(error) else ""

@@ -30,7 +30,7 @@ help:
 	@echo 'make docs    run the examples of the documentation'
 
 demo: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak
-	@$(BIN)/python -m docs.demo
+	@$(BIN)/python docs/examples/demo.py
 
 test: test-rust test-python
 

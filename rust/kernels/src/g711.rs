@@ -1,7 +1,7 @@
 //! G.711, both laws, both ways, between its codes and 16-bit linear samples (ITU-T G.711, November 1988).
 //!
 //! A mu-law code stands for a 14-bit magnitude, an A-law code for one of 13 bits; here both are scaled to 16 bits, as in
-//! the software tool library of ITU-T G.191. Decoding is table 1b / 2b of the recommendation. Encoding picks the
+//! the software tool library of ITU-T G.191. Decoding gives the values of the tables of the recommendation. Encoding picks the
 //! code of the nearest value; exactly between two values the recommendation leaves the choice open, and it is made as
 //! the reference programs make it: mu-law takes the larger magnitude, A-law the larger value.
 //! The second code of zero in mu-law (`0x7f`) is what -1, -2 and -3 become.
@@ -13,7 +13,7 @@ use crate::sample::s16_to_float;
 const MULAW_BIAS: i32 = 132;
 /// The largest mu-law magnitude: with the bias it fills 15 bits.
 const MULAW_CLIP: i32 = 32635;
-/// A-law codes go over the wire with every even bit inverted (G.711 section 4, note 2 of table 1a).
+/// A-law codes go over the wire with every even bit inverted (G.711, the notes of table 1).
 const ALAW_INVERSION: u8 = 0x55;
 
 static MULAW_SAMPLES: [i16; 256] = {

@@ -1,5 +1,6 @@
 # The two commands of the README are `make demo` and `make test`; CONTRIBUTING.md tells of the others.
 #   PYTHON=python3.12   another interpreter, 3.11 or later
+#   BENCH_SHORT=1       few samples in `make bench`
 
 PYTHON ?= python3
 .DEFAULT_GOAL := help
@@ -50,8 +51,7 @@ lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	$(BIN)/python -m mypy.stubtest voxwire._core --mypy-config-file pyproject.toml
 
 bench: $(STAMPS)/core $(STAMPS)/test
-	cargo bench --workspace --locked --quiet
-	$(BIN)/python benches/run.py
+	$(BIN)/python benches/run.py $(if $(BENCH_SHORT),--short)
 
 FUZZ_SECONDS ?= 60
 fuzz: tools

@@ -38,9 +38,7 @@ def wsproto_orjson_pybase64() -> Callable[[bytes], list[bytes]]:
 
     def decode(wire: bytes) -> list[bytes]:
         connection.receive_data(wire)
-        return [
-            pybase64.b64decode(orjson.loads(event.data)["data"], validate=True) for event in connection.events()
-        ]
+        return [pybase64.b64decode(orjson.loads(event.data)["data"], validate=True) for event in connection.events()]
 
     return decode
 

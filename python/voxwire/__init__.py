@@ -1,1 +1,125 @@
-"""Placeholder."""
+"""Carries speech from a text-to-speech WebSocket to where it is heard, fast.
+
+Importing this scans nothing and loads no plugin: each name is imported at its first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxwire.audio import AudioFormat
+    from voxwire.client import Client
+    from voxwire.context import Context
+    from voxwire.events import Audio, FlushDone, Phonemes, Word, Words
+    from voxwire.exceptions import (
+        AdmissionTimeout,
+        AuthenticationError,
+        ConnectError,
+        ConnectionLost,
+        ConnectTimeout,
+        ContextEnded,
+        ContextExpired,
+        DrainTimeout,
+        EngineError,
+        FormatRefused,
+        InactivityTimeout,
+        InvalidRequest,
+        NotFound,
+        PermissionDenied,
+        PluginError,
+        ProtocolError,
+        RateLimited,
+        ServerError,
+        SinkBusy,
+        SinkClosed,
+        SinkError,
+        SinkLost,
+        TlsError,
+        Unsupported,
+        VoxwireError,
+    )
+    from voxwire.feeding import Text
+    from voxwire.playback import Certainty, Heard, Output, Playback, open_sink
+    from voxwire.protocol import __version__
+    from voxwire.record import Record
+
+__all__ = [
+    "AdmissionTimeout",
+    "Audio",
+    "AudioFormat",
+    "AuthenticationError",
+    "Certainty",
+    "Client",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "Context",
+    "ContextEnded",
+    "ContextExpired",
+    "DrainTimeout",
+    "EngineError",
+    "FlushDone",
+    "FormatRefused",
+    "Heard",
+    "InactivityTimeout",
+    "InvalidRequest",
+    "NotFound",
+    "Output",
+    "PermissionDenied",
+    "Phonemes",
+    "Playback",
+    "PluginError",
+    "ProtocolError",
+    "RateLimited",
+    "Record",
+    "ServerError",
+    "SinkBusy",
+    "SinkClosed",
+    "SinkError",
+    "SinkLost",
+    "Text",
+    "TlsError",
+    "Unsupported",
+    "VoxwireError",
+    "Word",
+    "Words",
+    "__version__",
+    "open_sink",
+]
+
+_HOMES = {
+    "Audio": "events",
+    "AudioFormat": "audio",
+    "Certainty": "playback",
+    "Client": "client",
+    "Context": "context",
+    "FlushDone": "events",
+    "Heard": "playback",
+    "Output": "playback",
+    "Phonemes": "events",
+    "Playback": "playback",
+    "Record": "record",
+    "Text": "feeding",
+    "Word": "events",
+    "Words": "events",
+    "__version__": "protocol",
+    "open_sink": "playback",
+}
+# Rooms that are used as ``voxwire.room.name`` without an import of their own.
+_ROOMS = frozenset({"audio", "exceptions", "protocol", "server", "sync", "testing"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"voxwire.{name}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"voxwire.{_HOMES.get(name, 'exceptions')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

@@ -259,6 +259,7 @@ ServerAction: TypeAlias = Literal[
     "repeat_error",
     "done",
     "done_and_fail",
+    "refuse",
 ]
 
 # --- the connection -----------------------------------------------------------------------------------------------
@@ -369,15 +370,14 @@ class Connection:
         append_and_close: add text. append_silent: add unspeakable text verbatim. end_segment: an empty flush.
         close: release the buffer, no more input. stop: drop everything silently. fail: send the error, there is no
         live context. stop_and_fail: stop the audio, send the error. repeat_error: send the last error of this id once
-        more. done: send ``done``. done_and_fail: send ``done``, then the refusal kept from DRAINING.
+        more. done: send ``done``. refuse: keep this input's refusal until the context is done. done_and_fail: send
+        ``done``, then the refusal that was kept.
         """
     def handle_cancel(self, context_id: str, now: float | None = None) -> ServerAction: ...
     def handle_context(
         self, context_id: str, event: Literal["synthesis_failed", "drained", "expired"], now: float | None = None
     ) -> ServerAction:
         """``drained``: input closed and all audio sent. ``expired``: the expiry timer fired."""
-    def usable_message(self) -> None:
-        """The last request was served: the count of unusable messages in a row starts anew."""
     def send_chunk(self, context_id: str, data: Buffer, *, step_time_ms: float, flush_id: int | None = None) -> None:
         """Sends a ``chunk``: frame, JSON and base64 in one pass. ``data`` is not empty."""
     def send_timestamps(

@@ -15,7 +15,7 @@ import contextlib
 import os
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
@@ -133,6 +133,7 @@ class Transport(asyncio.BufferedProtocol):
         connection: The protocol core; after each command on it call :meth:`flush`.
         handler: Who gets the events; may be replaced at any time.
         peer: Address of the other end, for messages.
+        request_id: The server's ``X-Request-Id`` of an upgrade that :func:`connect` made, for messages; or None.
     """
 
     def __init__(self, handler: Handler, *, write_limit_bytes: int, handshake: ClientHandshake | None = None) -> None:
@@ -140,6 +141,7 @@ class Transport(asyncio.BufferedProtocol):
         self.connection: Connection
         self.handler = handler
         self.peer = ""
+        self.request_id: str | None = None
         self._handshake = handshake
         self._write_limit_bytes = write_limit_bytes
         self._socket: asyncio.Transport | None = None
@@ -243,12 +245,12 @@ class Transport(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Takes the open socket and, before an upgrade, sends the request."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - narrows the type; a stream transport is one
-        self._socket = transport
-        transport.set_write_buffer_limits(high=self._write_limit_bytes)
+        # A loop's own transports need not derive from asyncio's; they have its methods.
+        self._socket = stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(high=self._write_limit_bytes)
         self.peer = _address(transport.get_extra_info("peername"))
         if self._handshake is not None:
-            transport.write(self._handshake.poll_transmit())
+            stream.write(self._handshake.poll_transmit())
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - one size serves all
         """Lends the loop's shared buffer for the next read."""
@@ -442,6 +444,7 @@ async def connect(
         if handshake.failure is not None:
             raise ProtocolError(f"invalid answer to the upgrade: {handshake.failure}", code="handshake")
         raise HandshakeRefused(handshake.status or 0, handshake.headers, handshake.body)
+    transport.request_id = next((value for name, value in handshake.headers if name == "x-request-id"), None)
     transport.start(make_connection(transport.now()), handshake.remainder)
     transport.resume_reading()
     return transport

@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import signal
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uvloop
 
@@ -59,9 +59,8 @@ class Upgrade(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._timer = self._loop.call_later(OPENING_TIME_S, transport.abort)
+        self._transport = cast("asyncio.Transport", transport)
+        self._timer = self._loop.call_later(OPENING_TIME_S, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if not self._handshake.handle_data(data):

@@ -28,7 +28,7 @@ from voxwire.exceptions import (
     VoxwireError,
 )
 
-__all__ = ["Abort", "report"]
+__all__ = ["report"]
 
 INTERNAL = 1
 USAGE = 2
@@ -64,14 +64,6 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
 )
 # What the user named and nobody has is the user's to mend, whoever found it.
 _USAGE_CODES = frozenset({"voice_not_found", "model_not_found", "language_not_supported", "voice_model_mismatch"})
-
-
-class Abort(click.ClickException):
-    """A failure that a command words by itself, with its status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.exit_code = status
 
 
 def report(error: BaseException) -> int:

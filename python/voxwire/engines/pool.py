@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from voxwire.engines.process import Speech, WorkerProcess
+from voxwire.engines.process import WorkerProcess
 from voxwire.exceptions import EngineError
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from voxwire.engines.speech import Speech
+
 __all__ = ["Deadlines", "WorkerPool"]
+
+logger = logging.getLogger(__name__)
 
 RETRY_FIRST_S = 0.1
 RETRY_LAST_S = 5.0
@@ -50,10 +55,11 @@ class WorkerPool:
         self._size = size
         self._sample_rate = sample_rate
         self._deadlines = deadlines
-        # The one used last comes first: its caches are warm.
-        self._idle: asyncio.LifoQueue[WorkerProcess] = asyncio.LifoQueue()
+        # The one used last comes first: its caches are warm. None wakes those who wait when the pool stops.
+        self._idle: asyncio.LifoQueue[WorkerProcess | None] = asyncio.LifoQueue()
+        #: Those that can be given work, and all that are not yet gone.
+        self._living: set[WorkerProcess] = set()
         self._processes: set[WorkerProcess] = set()
-        self._lost: set[WorkerProcess] = set()
         self._scope = Scope()
         self._running = False
         self.crashes = 0
@@ -62,12 +68,12 @@ class WorkerPool:
     @property
     def healthy(self) -> bool:
         """At least one worker lives."""
-        return self._running and len(self._processes) > len(self._lost)
+        return bool(self._living)
 
     @property
     def pids(self) -> list[int]:
         """Process numbers of the workers that live."""
-        return sorted(process.pid for process in self._processes - self._lost)
+        return sorted(process.pid for process in self._living)
 
     async def start(self) -> None:
         """Starts all workers side by side.
@@ -86,16 +92,20 @@ class WorkerPool:
     async def stop(self) -> None:
         """Ends all workers and waits until they are gone."""
         self._running = False
+        self._idle.put_nowait(None)
+        self._living.clear()
         await self._scope.close()
         for process in self._processes:
             process.end_input()
-        reaps = [
-            self._scope.start(process.reap(self._deadlines.stop_s), "engine worker end")
-            for process in self._processes
+        ends = [
+            self._scope.start(process.reap(self._deadlines.stop_s), "engine worker end") for process in self._processes
         ]
-        await asyncio.gather(*reaps)
+        try:
+            await asyncio.gather(*ends)
+        finally:
+            for process in self._processes:
+                process.kill()
         self._processes.clear()
-        self._lost.clear()
 
     async def begin(self, fields: Mapping[str, Any]) -> Speech:
         """Hands a request to a free worker.
@@ -107,7 +117,9 @@ class WorkerPool:
             async with asyncio.timeout(self._deadlines.queue_s):
                 while self._running:
                     process = await self._idle.get()
-                    if process.idle:
+                    if process is None:
+                        self._idle.put_nowait(None)
+                    elif process.idle and not process.gone:
                         return process.send(fields)
         except TimeoutError as error:
             raise EngineError(
@@ -121,6 +133,7 @@ class WorkerPool:
         try:
             process = WorkerProcess(
                 self._command,
+                sample_rate=self._sample_rate,
                 frame_timeout_s=self._deadlines.frame_s,
                 drain_timeout_s=self._deadlines.drain_s,
                 on_idle=self._idle.put_nowait,
@@ -129,12 +142,43 @@ class WorkerPool:
         except OSError as error:
             raise EngineError(f"worker program could not start: {error}", code="engine_failed") from error
         self._processes.add(process)
-        rate = await process.start(self._deadlines.start_s)
-        if rate != self._sample_rate:
-            raise EngineError(
-                f"worker program speaks at {rate} Hz, its engine says {self._sample_rate} Hz",
-                code="engine_failed",
-            )
+        try:
+            await process.start(self._deadlines.start_s)
+        except BaseException:
+            process.kill()
+            if self._running:
+                self._scope.start(self._bury(process), "engine worker end")
+            raise
+        if process.idle:
+            self._living.add(process)
+            self._idle.put_nowait(process)
 
     def _handle_death(self, process: WorkerProcess, error: EngineError) -> None:
-        ...
+        if error.code == "engine_timeout":
+            self.timeouts += 1
+        else:
+            self.crashes += 1
+        self._living.discard(process)
+        waiting = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
+        for other in reversed(waiting):
+            if other is not process:
+                self._idle.put_nowait(other)
+        if self._running:
+            self._scope.start(self._bury(process), "engine worker end")
+            self._scope.start(self._replace(), "engine worker start")
+
+    async def _bury(self, process: WorkerProcess) -> None:
+        await process.reap()
+        self._processes.discard(process)
+
+    async def _replace(self) -> None:
+        delay_s = RETRY_FIRST_S
+        while True:
+            try:
+                await self._spawn()
+            except EngineError as error:
+                logger.warning("engine worker could not be replaced, next try in %g s: %s", delay_s, error)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_LAST_S)
+            else:
+                return

@@ -1,19 +1,6 @@
 """One worker program behind pipes: its frames, its deadlines, its end.
 
-The host writes one JSON object a line to the program's standard input: ``id``, ``text``, ``ends_sentence``, ``voice``,
-``speed``, ``volume``, ``end_pause``, ``per_char``; a program skips keys that it does not know. The program writes
-frames to its standard output, each a little-endian head (kind: 1 byte, id: u32, length of the body: u32) and a body:
-
-    R   ready: {"rate": 22050}, once, before anything else
-    E   times: {"w": [[word, start_s, end_s], ...], "p": [[ipa, start_s, end_s], ...]}
-    A   audio: mono PCM
-    D   done: the last frame of a request that went well
-    X   failed: the last frame of one that did not; the body is a text for people, without any of the transcript.
-        With id 0 before R: the program cannot work here
-
-It speaks one request at a time and ends at the end of its input.
-
-All of this runs in callbacks of the loop: a frame is taken the moment it comes, whether its listener is quick or slow.
+It runs in callbacks of the loop: a frame is taken the moment it comes, whether its listener is quick or slow.
 A deadline therefore only ever measures the program.
 """
 
@@ -22,26 +9,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import struct
 import subprocess
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
-import orjson
-
-from voxwire.engines.contract import Piece, Span
+from voxwire.engines.frames import FrameReader, Joined, encode_request, parse_rate, parse_reason
+from voxwire.engines.speech import Speech
 from voxwire.exceptions import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Speech", "WorkerProcess"]
+__all__ = ["WorkerProcess"]
 
-HEAD = struct.Struct("<cII")
-#: A longer body than this is not a frame but garbage.
-MAX_BODY_BYTES = 16 * 1024 * 1024
-#: Bytes of audio that wait for a slow listener before the program is made to wait: a minute and a half of eSpeak.
-READ_AHEAD_BYTES = 4 * 1024 * 1024
 #: Time that a frame already in the pipe has to be read when the loop itself was held up past a deadline.
 GRACE_S = 0.05
 #: Time after which a killed program that is still there is given up.
@@ -49,84 +28,29 @@ REAP_TIMEOUT_S = 5.0
 POLL_INTERVAL_S = 0.005
 
 
-class Speech:
-    """What one request brings, between the program and the listener."""
-
-    def __init__(self, process: WorkerProcess) -> None:
-        self._process: WorkerProcess | None = process
-        self._pieces: deque[Piece] = deque()
-        self._held_bytes = 0
-        self._error: EngineError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def next(self) -> Piece | None:
-        """Returns the next piece, or None at the end; the process's deadlines bound the wait.
-
-        Raises:
-            EngineError: The request failed; the pieces before it have been returned.
-        """
-        while not self._pieces:
-            if self._error is not None:
-                raise self._error
-            if self._process is None:
-                return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        piece = self._pieces.popleft()
-        self._held_bytes -= len(piece.pcm)
-        if self._process is not None and self._held_bytes <= READ_AHEAD_BYTES // 2:
-            self._process.resume()
-        return piece
-
-    def cancel(self) -> None:
-        """Wants no more; returns at once."""
-        process, self._process = self._process, None
-        self._pieces.clear()
-        if process is not None:
-            process.abandon()
-
-    def feed(self, piece: Piece) -> None:
-        """Takes a piece from the program."""
-        self._pieces.append(piece)
-        self._held_bytes += len(piece.pcm)
-        if self._process is not None and self._held_bytes > READ_AHEAD_BYTES:
-            self._process.pause()
-        self._wake()
-
-    def end(self, error: EngineError | None) -> None:
-        """Takes the end from the program."""
-        self._process = None
-        self._error = error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
 class WorkerProcess(asyncio.Protocol):
     """A running worker program.
 
     Args:
         command: The program and its arguments.
+        sample_rate: What it must say in its ``R``.
         frame_timeout_s: Longest silence while it works on a request.
         drain_timeout_s: Longest time that it may go on with an abandoned request.
-        on_idle: Called when it can take a request (again).
-        on_death: Called once with the error when it died or was killed for what it did.
+        on_idle: Called when it can take a request again.
+        on_death: Called once with the error when it died, or was killed for what it did, after it was ready.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         *,
+        sample_rate: int,
         frame_timeout_s: float,
         drain_timeout_s: float,
         on_idle: Callable[[WorkerProcess], None],
         on_death: Callable[[WorkerProcess, EngineError], None],
     ) -> None:
+        self._sample_rate = sample_rate
         self._frame_timeout_s = frame_timeout_s
         self._drain_timeout_s = drain_timeout_s
         self._on_idle = on_idle
@@ -145,14 +69,18 @@ class WorkerProcess(asyncio.Protocol):
         self._input: asyncio.WriteTransport | None = None
         self._output: asyncio.ReadTransport | None = None
         self._messages = _LastLine(self._loop)
-        self._ready: asyncio.Future[int] = self._loop.create_future()
+        # None once it is ready, else why it is not; empty where it just ended.
+        self._ready: asyncio.Future[str | None] = self._loop.create_future()
         self._output_lost: asyncio.Future[None] = self._loop.create_future()
         self._input_lost: asyncio.Future[None] = self._loop.create_future()
-        self._buffer = bytearray()
+        self._reader = FrameReader()
+        self._joined = Joined()
         self._request_id = 0
         self._speech: Speech | None = None
+        self._started = False
         self._working = False
         self._dead = False
+        self._failed = False
         self._paused = False
         self._last_frame_s = 0.0
         self._deadline: asyncio.TimerHandle | None = None
@@ -164,35 +92,43 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """It can take a request."""
-        return not (self._working or self._dead) and self._ready.done()
+        """It can take a request, as far as was heard from it."""
+        return self._started and not (self._working or self._dead)
 
-    async def start(self, timeout_s: float) -> int:
-        """Waits until the program is ready and returns its sample rate.
+    @property
+    def gone(self) -> bool:
+        """The process has ended, whether or not its pipes have told already."""
+        return self._popen.poll() is not None
+
+    async def start(self, timeout_s: float) -> None:
+        """Waits until the program is ready.
 
         Raises:
-            EngineError: It ended, wrote something else, or took longer than ``timeout_s``. The caller still kills it.
+            EngineError: It ended, wrote something else, took longer than ``timeout_s`` or speaks at another rate. The
+                caller still kills it.
         """
         input_pipe, output_pipe, error_pipe = self._popen.stdin, self._popen.stdout, self._popen.stderr
         await self._loop.connect_read_pipe(lambda: self._messages, error_pipe)
         await self._loop.connect_read_pipe(lambda: self, output_pipe)
-        transport, _ = await self._loop.connect_write_pipe(lambda: _Input(self, self._input_lost), input_pipe)
-        self._input = cast("asyncio.WriteTransport", transport)
+        self._input, _ = await self._loop.connect_write_pipe(lambda: _Input(self, self._input_lost), input_pipe)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._ready
+                refusal = await self._ready
         except TimeoutError as error:
-            raise EngineError(
-                f"worker program was not ready within {timeout_s:g} s",
-                code="engine_timeout",
-            ) from error
+            raise EngineError(f"worker program was not ready within {timeout_s:g} s", code="engine_timeout") from error
+        if refusal == "":
+            # Its last words may still be in their pipe. No transcript can be in them yet.
+            await asyncio.wait([self._messages.lost], timeout=GRACE_S)
+            refusal = self._messages.text or "it gave no reason"
+        if refusal is not None:
+            raise EngineError(f"worker program could not start: {refusal}", code="engine_failed")
 
     def send(self, fields: Mapping[str, Any]) -> Speech:
         """Hands over a request; only while idle."""
         if self._input is None or not self.idle:
             raise RuntimeError("worker is not idle")
         self._request_id = self._request_id % 0xFFFF_FFFF + 1
-        self._input.write(orjson.dumps({"id": self._request_id, **fields}) + b"\n")
+        self._input.write(encode_request(self._request_id, fields))
         self._working = True
         self._speech = speech = Speech(self)
         self._touch()
@@ -244,7 +180,8 @@ class WorkerProcess(asyncio.Protocol):
             await asyncio.sleep(POLL_INTERVAL_S)
         waiting = [self._messages.close()]
         if self._input is not None:
-            self._input.abort()
+            if not self._input.is_closing():
+                self._input.abort()
             waiting.append(self._input_lost)
         if self._output is not None:
             self._output.close()
@@ -262,59 +199,52 @@ class WorkerProcess(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes all whole frames; those of one read become one piece."""
-        buffer = self._buffer
-        buffer += data
-        position = 0
-        joined = _Joined()
+        if self._failed:
+            return
         try:
-            while len(buffer) - position >= HEAD.size:
-                kind, request_id, size_bytes = HEAD.unpack_from(buffer, position)
-                if size_bytes > MAX_BODY_BYTES:
-                    raise ValueError("body is too long")
-                start, end = position + HEAD.size, position + HEAD.size + size_bytes
-                if len(buffer) < end:
-                    break
-                self._take(kind, request_id, bytes(memoryview(buffer)[start:end]), joined)
-                position = end
+            for kind, request_id, body in self._reader.read(data):
+                self._touch()
+                self._take(kind, request_id, body)
         except (ValueError, TypeError, KeyError) as error:
             self._die(EngineError("worker program wrote something that is not a frame", code="engine_crashed"), error)
             return
-        del buffer[:position]
-        if position:
-            self._touch()
-        self._hand_over(joined)
+        self._hand_over()
 
-    def _take(self, kind: bytes, request_id: int, body: bytes, joined: _Joined) -> None:
+    def _take(self, kind: bytes, request_id: int, body: bytes) -> None:
         if not self._ready.done():
-            if kind == b"R":
-                self._ready.set_result(int(orjson.loads(body)["rate"]))
-                self._on_idle(self)
-            elif kind == b"X":
-                self._ready.set_exception(EngineError(_text(body), code="engine_failed"))
-            else:
-                raise ValueError("the first frame must be R or X")
+            self._ready.set_result(self._refusal(kind, body))
+            self._started = self._ready.result() is None
+        elif kind == b"R":
+            raise ValueError("only the first frame may be R")
+        elif not self._working or request_id != self._request_id:
             return
-        if kind not in {b"A", b"E", b"D", b"X"}:
-            raise ValueError("unknown kind")
-        if not self._working or request_id != self._request_id:
-            return
-        if kind == b"A":
-            joined.audio.append(body)
+        elif kind == b"A":
+            self._joined.add_audio(body)
         elif kind == b"E":
-            times = orjson.loads(body)
-            joined.words.extend(_spans(times["w"]))
-            joined.phonemes.extend(_spans(times["p"]))
+            self._joined.add_times(body)
         else:
-            self._hand_over(joined)
-            failure = EngineError(_text(body), code="engine_failed") if kind == b"X" else None
-            self._finish(failure)
-            if not self._dead:
+            self._hand_over()
+            self._finish(EngineError(parse_reason(body), code="engine_failed") if kind == b"X" else None)
+            if self._input is None or self._input.is_closing():
+                self.handle_input_lost(None)
+            else:
                 self._on_idle(self)
 
-    def _hand_over(self, joined: _Joined) -> None:
-        if self._speech is not None and joined:
-            self._speech.feed(joined.piece())
-        joined.clear()
+    def _refusal(self, kind: bytes, body: bytes) -> str | None:
+        """What the first frame says against using this program."""
+        if kind == b"X":
+            return parse_reason(body)
+        if kind != b"R":
+            return "its first frame is neither R nor X"
+        rate = parse_rate(body)
+        if rate != self._sample_rate:
+            return f"it speaks at {rate} Hz, its engine says {self._sample_rate} Hz"
+        return None
+
+    def _hand_over(self) -> None:
+        piece = self._joined.take()
+        if self._speech is not None and piece is not None:
+            self._speech.feed(piece)
 
     def eof_received(self) -> None:
         """The program ended or closed its output."""
@@ -322,13 +252,14 @@ class WorkerProcess(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The output is closed."""
-        self.handle_pipe_lost(exc)
+        self._die(EngineError("worker program closed its output", code="engine_crashed"), exc)
         if not self._output_lost.done():
             self._output_lost.set_result(None)
 
-    def handle_pipe_lost(self, error: Exception | None) -> None:
-        """Either pipe is gone."""
-        self._die(EngineError("worker program closed its pipes", code="engine_crashed"), error)
+    def handle_input_lost(self, error: Exception | None) -> None:
+        """The program no longer reads; what it still writes is taken."""
+        if not self._working:
+            self._die(EngineError("worker program closed its input", code="engine_crashed"), error)
 
     # Deadlines and the end.
 
@@ -372,41 +303,19 @@ class WorkerProcess(asyncio.Protocol):
             speech.end(error)
 
     def _die(self, error: EngineError, cause: Exception | None = None) -> None:
+        if self._failed:
+            return
+        self._failed = True
         if self._dead:
             self._finish(EngineError("engine was stopped", code="engine_failed"))
             return
         error.__cause__ = cause
         self.kill()
-        if not self._ready.done():
-            reason = self._messages.text
-            self._ready.set_exception(
-                EngineError(
-                    f"worker program could not start: {reason}" if reason else "worker program could not start",
-                    code="engine_failed",
-                )
-            )
-        self._finish(error)
-        self._on_death(self, error)
-
-
-class _Joined:
-    """The frames of one read."""
-
-    def __init__(self) -> None:
-        self.audio: list[bytes] = []
-        self.words: list[Span] = []
-        self.phonemes: list[Span] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.audio or self.words or self.phonemes)
-
-    def piece(self) -> Piece:
-        return Piece(b"".join(self.audio), tuple(self.words), tuple(self.phonemes))
-
-    def clear(self) -> None:
-        self.audio.clear()
-        self.words.clear()
-        self.phonemes.clear()
+        if self._started:
+            self._finish(error)
+            self._on_death(self, error)
+        elif not self._ready.done():
+            self._ready.set_result("")
 
 
 class _Input(asyncio.Protocol):
@@ -417,7 +326,7 @@ class _Input(asyncio.Protocol):
         self._lost = lost
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._process.handle_pipe_lost(exc)
+        self._process.handle_input_lost(exc)
         if not self._lost.done():
             self._lost.set_result(None)
 
@@ -426,10 +335,9 @@ class _LastLine(asyncio.Protocol):
     """Keeps the last line that the program wrote to its standard error, and empties that pipe."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
         self._transport: asyncio.BaseTransport | None = None
-        self._lost: asyncio.Future[None] = loop.create_future()
         self._tail = b""
+        self.lost: asyncio.Future[None] = loop.create_future()
 
     @property
     def text(self) -> str:
@@ -443,27 +351,17 @@ class _LastLine(asyncio.Protocol):
         self._tail = (self._tail + data)[-2000:]
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
-        if not self._lost.done():
-            self._lost.set_result(None)
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     def close(self) -> asyncio.Future[None]:
         if self._transport is None:
             self.connection_lost(None)
         else:
             self._transport.close()
-        return self._lost
-
-
-def _spans(items: Any) -> list[Span]:
-    return [(str(text), float(start_s), float(end_s)) for text, start_s, end_s in items]
-
-
-def _text(body: bytes) -> str:
-    return " ".join(body[:500].decode(errors="replace").split()) or "worker program gave no reason"
+        return self.lost
 
 
 def _environment() -> dict[str, str]:
     """The host's environment without its credentials."""
-    return {
-        name: value for name, value in os.environ.items() if not name.upper().startswith(("VOXWIRE_", "CARTESIA_"))
-    }
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith(("VOXWIRE_", "CARTESIA_"))}

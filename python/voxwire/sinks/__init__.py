@@ -18,6 +18,7 @@ from voxwire.sinks.contract import (
     accepts,
     choose_format,
 )
+from voxwire.sinks.default import default_address
 
 __all__ = [
     "Address",
@@ -34,6 +35,7 @@ __all__ = [
     "Wake",
     "accepts",
     "choose_format",
+    "default_address",
     "flag",
     "parse_address",
     "split_address",

@@ -7,15 +7,17 @@ what was written between two clears.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-from voxwire.audio import AudioFormat
 from voxwire.exceptions import FormatRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from typing_extensions import Buffer
+
+    from voxwire.audio import AudioFormat
 
 __all__ = [
     "Address",

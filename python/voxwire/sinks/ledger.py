@@ -67,7 +67,8 @@ class Ledger:
         self._wake = wake
         self._ready = ready
         self._changed = threading.Condition()
-        self._queue: deque[bytes] = deque()
+        #: What waits for the sender; None marks the place of a finish.
+        self._queue: deque[bytes | None] = deque()
         self._queued = 0
         self._in_flight = 0
         #: Frames at the head of the queue (or in flight) that belong to earlier segments.
@@ -75,9 +76,12 @@ class Ledger:
         self._segment = 0
         self._written = 0
         self._played = 0
+        self._discarded = 0
         self._short = False
+        #: The sender carries out a finish that no clear has ended.
         self._finishing = False
         self._closed = False
+        self._aborted = False
         self._error: SinkLost | None = None
 
     # --- the host's side ---
@@ -111,7 +115,8 @@ class Ledger:
         """See ``Sink.finish``."""
         with self._changed:
             self._check()
-            self._finishing = True
+            if not self._queue or self._queue[-1] is not None:
+                self._queue.append(None)
             self._changed.notify()
         self._announce()
 
@@ -119,31 +124,28 @@ class Ledger:
         """See ``Sink.clear``."""
         with self._changed:
             if not self._written:
-                return self._read(discarded=0)
-            unsent = self._queued + self._in_flight - self._stale
+                return self._read()
             if self._error is not None:
-                discarded = self._written - self._played
+                self._discarded = self._written - self._played
             elif self._can_clear:
-                discarded = min(self._queued, unsent)
-                self._queue.clear()
-                self._queued = 0
+                self._discard()
                 self._stale = self._in_flight
                 self._short = False
             else:
-                # It will all be sent: nothing can be taken back.
-                discarded = 0
+                # It will all be sent: nothing can be taken back. Only the finishes behind it are over.
+                self._queue = deque(piece for piece in self._queue if piece is not None)
                 self._stale = self._queued + self._in_flight
-            self._played = self._written - discarded
-            final = self._read(discarded=discarded)
+            self._played = self._written - self._discarded
+            final = self._read()
             self._segment += 1
-            self._written = self._played = 0
+            self._written = self._played = self._discarded = 0
             self._finishing = False
             return final
 
     def position(self) -> Position:
         """See ``Sink.position``."""
         with self._changed:
-            return self._read(discarded=0)
+            return self._read()
 
     def close(self) -> bool:
         """Takes no more from the host; False if it was closed already. The last step will be ``stop``."""
@@ -152,10 +154,16 @@ class Ledger:
                 return False
             self._closed = True
             if self._can_clear:
-                self._drop()
+                self._discard()
             self._changed.notify_all()
         self._announce()
         return True
+
+    def _discard(self) -> None:
+        """Drops what the sender has not taken; all of it belongs to this segment, as nothing survives a clear."""
+        self._queue.clear()
+        self._discarded += self._queued
+        self._queued = 0
 
     def _announce(self) -> None:
         if self._ready is not None:
@@ -167,12 +175,12 @@ class Ledger:
         if self._closed:
             raise SinkClosed(f"{self._name} is closed")
 
-    def _read(self, *, discarded: int) -> Position:
+    def _read(self) -> Position:
         return Position(
             segment=self._segment,
             written=self._written,
             played=self._played,
-            discarded=discarded,
+            discarded=self._discarded,
             xruns=0,
             at_ns=time.monotonic_ns(),
             bound=0,
@@ -182,14 +190,14 @@ class Ledger:
     # --- the sender's side ---
 
     @property
-    def lost(self) -> bool:
-        """The sender failed."""
-        return self._error is not None
+    def error(self) -> SinkLost | None:
+        """Why the sender failed, if it did."""
+        return self._error
 
     @property
-    def unsent_frames(self) -> int:
-        """Frames that were taken and not yet sent."""
-        return self._queued + self._in_flight
+    def aborted(self) -> bool:
+        """The sender failed in the middle of a piece after ``close``: what a close at once is about."""
+        return self._aborted
 
     def wait_step(self) -> Step:
         """Blocks until there is a step; ``close`` ends the wait."""
@@ -220,7 +228,7 @@ class Ledger:
     def drained(self) -> None:
         """The finish of the last step has been carried out."""
         with self._changed:
-            # A clear has ended it, or more was written behind it, which the finish did not cover.
+            # False where a clear has ended the finish meanwhile.
             owed, self._finishing = self._finishing, False
         if owed:
             self._wake()
@@ -231,28 +239,32 @@ class Ledger:
             if self._error is not None:
                 return
             self._error = error
-            self._drop()
-            self._in_flight = 0
+            self._aborted = self._closed and self._in_flight > 0
+            self._queue.clear()
+            self._queued = self._in_flight = self._stale = 0
             self._changed.notify_all()
         self._wake()
 
     def _step(self) -> Step | None:
         if self._error is not None:
             return Step("stop")
-        if self._queue:
-            return Step("send", self._take())
-        if self._finishing:
+        if not self._queue:
+            return Step("stop") if self._closed else None
+        if self._queue[0] is None:
+            self._queue.popleft()
+            self._finishing = True
             return Step("drain")
-        return Step("stop") if self._closed else None
+        return Step("send", self._take())
 
     def _take(self) -> bytes:
         """Joins small pieces and cuts a large one, up to the size of a piece."""
         limit = self._piece_frames * self._frame_bytes
-        pieces = [self._queue.popleft()]
-        size = len(pieces[0])
-        while self._queue and size + len(self._queue[0]) <= limit:
-            pieces.append(self._queue.popleft())
-            size += len(pieces[-1])
+        pieces: list[bytes] = []
+        size = 0
+        while self._queue and (piece := self._queue[0]) is not None and (not pieces or size + len(piece) <= limit):
+            pieces.append(piece)
+            size += len(piece)
+            self._queue.popleft()
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if size > limit:
             self._queue.appendleft(data[limit:])
@@ -260,8 +272,3 @@ class Ledger:
         self._in_flight = len(data) // self._frame_bytes
         self._queued -= self._in_flight
         return data
-
-    def _drop(self) -> None:
-        self._queue.clear()
-        self._queued = 0
-        self._stale = min(self._stale, self._in_flight)

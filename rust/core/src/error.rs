@@ -196,12 +196,20 @@ pub struct Error {
 impl Error {
     /// Makes an error of the caller.
     pub const fn local(kind: ErrorKind, index: u64) -> Self {
-        Self { kind, side: Side::Local, index }
+        Self {
+            kind,
+            side: Side::Local,
+            index,
+        }
     }
 
     /// Makes an error of the peer.
     pub const fn remote(kind: ErrorKind, index: u64) -> Self {
-        Self { kind, side: Side::Remote, index }
+        Self {
+            kind,
+            side: Side::Remote,
+            index,
+        }
     }
 }
 
@@ -226,8 +234,20 @@ mod tests {
 
     #[test]
     fn an_error_says_rule_and_place_in_one_line() {
-        let error = Error::remote(ErrorKind::MessageTooBig { len: 70000, limit: 65536 }, 12);
-        assert_eq!(error.to_string(), "message of at least 70000 bytes, limit is 65536 at byte 12");
-        assert_eq!((error.side, error.kind.close_code()), (Side::Remote, close_code::TOO_BIG));
+        let error = Error::remote(
+            ErrorKind::MessageTooBig {
+                len: 70000,
+                limit: 65536,
+            },
+            12,
+        );
+        assert_eq!(
+            error.to_string(),
+            "message of at least 70000 bytes, limit is 65536 at byte 12"
+        );
+        assert_eq!(
+            (error.side, error.kind.close_code()),
+            (Side::Remote, close_code::TOO_BIG)
+        );
     }
 }

@@ -1,13 +1,12 @@
 //! G.711, both laws, both ways, between its codes and 16-bit linear samples (ITU-T G.711, November 1988).
 //!
-//! A mu-law code stands for a 14-bit magnitude, an A-law code for one of 13 bits; here both are scaled to 16 bits, as in
-//! the software tool library of ITU-T G.191. Decoding gives the values of the tables of the recommendation. Encoding picks the
-//! code of the nearest value; exactly between two values the recommendation leaves the choice open, and it is made as
-//! the reference programs make it: mu-law takes the larger magnitude, A-law the larger value.
-//! The second code of zero in mu-law (`0x7f`) is what -1, -2 and -3 become.
+//! A mu-law code stands for a magnitude of 14 bits with sign, an A-law code for one of 13; both are scaled to
+//! 16 bits here, as in the software tool library of ITU-T G.191. Decoding gives the values of the
+//! recommendation's tables, encoding goes by their decision values. Which code a sample exactly at a decision
+//! value gets, the recommendation leaves open; it is settled as in the reference programs: mu-law takes the
+//! larger magnitude, A-law the larger value. The second zero of mu-law (`0x7f`) is what -1, -2 and -3 become.
 
-use crate::append::append_converted;
-use crate::sample::s16_to_float;
+use crate::convert;
 
 /// Added to a mu-law magnitude, so that each segment begins at a power of two.
 const MULAW_BIAS: i32 = 132;
@@ -55,12 +54,9 @@ pub fn alaw_to_sample(code: u8) -> i16 {
 #[must_use]
 pub fn sample_to_mulaw(sample: i16) -> u8 {
     let sample = i32::from(sample);
-    let biased = sample.abs().min(MULAW_CLIP) + MULAW_BIAS;
-    // 132 to 32767: the highest bit set is bit 7 to 14, which is segment 0 to 7.
-    let segment = exponent(biased) - 7;
-    let step = (biased >> (segment + 3)) & 0x0f;
+    let magnitude = sample.wrapping_abs().min(MULAW_CLIP).wrapping_add(MULAW_BIAS);
     let sign = (sample >> 31) & 0x80;
-    !((sign | (segment << 4) | step) as u8)
+    !((sign | segment_and_step(magnitude)).cast_unsigned() as u8)
 }
 
 /// The A-law code of a 16-bit sample.
@@ -70,55 +66,62 @@ pub fn sample_to_alaw(sample: i16) -> u8 {
     let sample = i32::from(sample);
     // The ones' complement of a negative sample: 0 to 32767 for both signs.
     let magnitude = sample ^ (sample >> 31);
-    // Segments 0 and 1 have the same step; the bit set here gives the lowest 256 magnitudes segment 0.
-    let segment = exponent(magnitude | 0x80) - 7;
-    let step = (magnitude >> (segment.max(1) + 3)) & 0x0f;
+    // Segment 0 is as wide as segment 1 and has no leading bit.
+    let position = if magnitude < 256 {
+        magnitude >> 4
+    } else {
+        segment_and_step(magnitude)
+    };
     let sign = !(sample >> 31) & 0x80;
-    (sign | (segment << 4) | step) as u8 ^ ALAW_INVERSION
+    (sign | position).cast_unsigned() as u8 ^ ALAW_INVERSION
+}
+
+/// The segment (bits 4 to 6) and the step in it (bits 0 to 3) of a magnitude of 128 to 32767.
+///
+/// A segment is a power of two and a step one of its sixteen parts, which is what the exponent and the first
+/// four bits of the mantissa of a float are. Shifts by the segment would not vectorise on most processors;
+/// this does on all.
+#[inline]
+fn segment_and_step(magnitude: i32) -> i32 {
+    const SEGMENT_ZERO: u32 = 128_f32.to_bits() >> 19;
+    ((magnitude as f32).to_bits() >> 19)
+        .wrapping_sub(SEGMENT_ZERO)
+        .cast_signed()
 }
 
 /// Appends the 16-bit little-endian samples of mu-law codes.
 pub fn mulaw_to_s16(codes: &[u8], out: &mut Vec<u8>) {
-    append_converted(out, codes, |code| mulaw_to_sample(code).to_le_bytes());
+    convert::append(out, codes, |code| mulaw_to_sample(code).to_le_bytes());
 }
 
 /// Appends the 16-bit little-endian samples of A-law codes.
 pub fn alaw_to_s16(codes: &[u8], out: &mut Vec<u8>) {
-    append_converted(out, codes, |code| alaw_to_sample(code).to_le_bytes());
-}
-
-/// Appends the 32-bit little-endian float samples of mu-law codes, full scale 1.0.
-pub fn mulaw_to_f32(codes: &[u8], out: &mut Vec<u8>) {
-    append_converted(out, codes, |code| s16_to_float(mulaw_to_sample(code)).to_le_bytes());
-}
-
-/// Appends the 32-bit little-endian float samples of A-law codes, full scale 1.0.
-pub fn alaw_to_f32(codes: &[u8], out: &mut Vec<u8>) {
-    append_converted(out, codes, |code| s16_to_float(alaw_to_sample(code)).to_le_bytes());
+    convert::append(out, codes, |code| alaw_to_sample(code).to_le_bytes());
 }
 
 /// Appends the mu-law codes of 16-bit little-endian samples. A cut sample at the end is left out.
 pub fn s16_to_mulaw(data: &[u8], out: &mut Vec<u8>) {
-    append_converted(out, data.as_chunks::<2>().0, |bytes| [sample_to_mulaw(i16::from_le_bytes(bytes))]);
+    convert::append(out, data.as_chunks::<2>().0, |bytes| {
+        [sample_to_mulaw(i16::from_le_bytes(bytes))]
+    });
 }
 
 /// Appends the A-law codes of 16-bit little-endian samples. A cut sample at the end is left out.
 pub fn s16_to_alaw(data: &[u8], out: &mut Vec<u8>) {
-    append_converted(out, data.as_chunks::<2>().0, |bytes| [sample_to_alaw(i16::from_le_bytes(bytes))]);
-}
-
-/// The position of the highest bit set of 1 to 2^24, read from the exponent of the float: this vectorises on every
-/// processor, a count of leading zeros only on the newest.
-#[inline]
-fn exponent(value: i32) -> i32 {
-    ((value as f32).to_bits() >> 23).cast_signed() - 127
+    convert::append(out, data.as_chunks::<2>().0, |bytes| {
+        [sample_to_alaw(i16::from_le_bytes(bytes))]
+    });
 }
 
 const fn decode_mulaw(code: u8) -> i16 {
     let code = !code;
     let segment = (code >> 4) & 0x07;
     let magnitude = (((code as i32 & 0x0f) << 3) + MULAW_BIAS) << segment;
-    (if code & 0x80 == 0 { magnitude - MULAW_BIAS } else { MULAW_BIAS - magnitude }) as i16
+    (if code & 0x80 == 0 {
+        magnitude - MULAW_BIAS
+    } else {
+        MULAW_BIAS - magnitude
+    }) as i16
 }
 
 const fn decode_alaw(code: u8) -> i16 {
@@ -126,6 +129,10 @@ const fn decode_alaw(code: u8) -> i16 {
     let segment = (code >> 4) & 0x07;
     // The middle of the step: 8 is half of the smallest.
     let step = ((code as i32 & 0x0f) << 4) + 8;
-    let magnitude = if segment == 0 { step } else { (step + 0x100) << (segment - 1) };
+    let magnitude = if segment == 0 {
+        step
+    } else {
+        (step + 0x100) << (segment - 1)
+    };
     (if code & 0x80 == 0 { -magnitude } else { magnitude }) as i16
 }

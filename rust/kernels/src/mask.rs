@@ -2,8 +2,8 @@
 
 /// Applies a mask to `data` in place; applied twice it restores the data.
 ///
-/// `offset` is the number of payload bytes of the same frame that came before `data`, so that a payload may be
-/// unmasked piece by piece.
+/// `offset` is the number of payload bytes of the same frame that came before `data`, so that a payload may
+/// be unmasked piece by piece.
 pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let mut key = key;
     key.rotate_left(offset % 4);

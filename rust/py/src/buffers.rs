@@ -57,8 +57,8 @@ pub(crate) fn new_bytes(
     size: usize,
     fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
 ) -> PyResult<Option<Py<PyBytes>>> {
-    let length = ffi::Py_ssize_t::try_from(size)
-        .map_err(|_| PyMemoryError::new_err(format!("no room for {size} bytes")))?;
+    let length =
+        ffi::Py_ssize_t::try_from(size).map_err(|_| PyMemoryError::new_err(format!("no room for {size} bytes")))?;
     // SAFETY: a null source asks for uninitialised bytes; the result is a new reference or null with an error set.
     let object = unsafe {
         Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(ptr::null(), length))?

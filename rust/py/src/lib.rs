@@ -1,1 +1,30 @@
-//! Placeholder.
+//! `voxwire._core`: translation between Python and the core. It holds no rule of the protocol.
+
+mod audio;
+mod buffers;
+mod connection;
+mod constants;
+mod errors;
+mod events;
+mod handshake;
+mod values;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use crate::audio::{Resampler, decode_base64, encode_base64, transcode};
+    #[pymodule_export]
+    use crate::connection::Connection;
+    #[pymodule_export]
+    use crate::events::{Audio, Cancel, Closed, Failed, Finished, FlushDone, Message, Request, Timestamps, Unusable};
+    #[pymodule_export]
+    use crate::handshake::{ClientHandshake, ServerHandshake};
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::constants::add_to(module)
+    }
+}

@@ -9,6 +9,9 @@ pub const MAX_HEADER_BYTES: usize = 14;
 pub(super) const FINAL: u8 = 0x80;
 pub(super) const MASKED: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// Values of the 7-bit length that announce a longer one.
+const LENGTH_16_BITS: u8 = 0x7E;
+const LENGTH_64_BITS: u8 = 0x7F;
 
 /// What a frame carries, by its opcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +78,9 @@ pub(super) struct Rules {
 /// Every rule is tested as soon as the bytes it speaks of are there, in the order of the bytes: so the first broken
 /// rule is the same however the head was cut.
 ///
-/// Args:
-///     bytes: What came of the frame so far.
-///     start: Place of the frame in the stream, for errors.
-///     rules: What the head is judged by.
+/// * `bytes`: what came of the frame so far
+/// * `start`: place of the frame in the stream, for errors
+/// * `rules`: what the head is judged by
 pub(super) fn parse(bytes: &[u8], start: u64, rules: &Rules) -> Result<Option<(Header, usize)>, Error> {
     let Some((&first, rest)) = bytes.split_first() else {
         return Ok(None);
@@ -97,10 +99,12 @@ pub(super) fn parse(bytes: &[u8], start: u64, rules: &Rules) -> Result<Option<(H
     }
     let short_len = second & !MASKED;
     if content.is_control() && usize::from(short_len) > MAX_CONTROL_PAYLOAD {
-        return Err(fault(ErrorKind::ControlTooLong { len: u64::from(short_len) }));
+        return Err(fault(ErrorKind::ControlTooLong {
+            len: u64::from(short_len),
+        }));
     }
     let (len, rest) = match short_len {
-        126 => {
+        LENGTH_16_BITS => {
             let Some((bytes, rest)) = rest.split_first_chunk() else {
                 return Ok(None);
             };
@@ -110,7 +114,7 @@ pub(super) fn parse(bytes: &[u8], start: u64, rules: &Rules) -> Result<Option<(H
             }
             (len, rest)
         }
-        127 => {
+        LENGTH_64_BITS => {
             let Some((bytes, rest)) = rest.split_first_chunk() else {
                 return Ok(None);
             };
@@ -129,12 +133,28 @@ pub(super) fn parse(bytes: &[u8], start: u64, rules: &Rules) -> Result<Option<(H
         judge_size(len, is_final, start, rules)?;
     }
     if !is_masked {
-        return Ok(Some((Header { content, is_final, len, key: None }, bytes.len() - rest.len())));
+        return Ok(Some((
+            Header {
+                content,
+                is_final,
+                len,
+                key: None,
+            },
+            bytes.len() - rest.len(),
+        )));
     }
     let Some((key, rest)) = rest.split_first_chunk() else {
         return Ok(None);
     };
-    Ok(Some((Header { content, is_final, len, key: Some(*key) }, bytes.len() - rest.len())))
+    Ok(Some((
+        Header {
+            content,
+            is_final,
+            len,
+            key: Some(*key),
+        },
+        bytes.len() - rest.len(),
+    )))
 }
 
 fn judge_first(first: u8, rules: &Rules) -> Result<(Content, bool), ErrorKind> {
@@ -157,11 +177,19 @@ fn judge_size(len: u64, is_final: bool, start: u64, rules: &Rules) -> Result<(),
     let have = rules.open.unwrap_or(0);
     // Subtracting what is known to be within the limit cannot overflow; adding what a peer declared can.
     if len > rules.max_message.saturating_sub(have) {
-        let kind = ErrorKind::MessageTooBig { len: have.saturating_add(len), limit: rules.max_message };
+        let kind = ErrorKind::MessageTooBig {
+            len: have.saturating_add(len),
+            limit: rules.max_message,
+        };
         return Err(Error::remote(kind, start + 1));
     }
     if len == 0 && !is_final && rules.empty_fragments >= MAX_EMPTY_FRAGMENTS {
-        return Err(Error::remote(ErrorKind::EmptyFragments { limit: MAX_EMPTY_FRAGMENTS }, start));
+        return Err(Error::remote(
+            ErrorKind::EmptyFragments {
+                limit: MAX_EMPTY_FRAGMENTS,
+            },
+            start,
+        ));
     }
     Ok(())
 }
@@ -186,11 +214,11 @@ pub(super) fn write(out: &mut [u8], content: Content, payload_len: usize, key: O
         out[1] = mask_bit | payload_len as u8;
         2
     } else if let Ok(len) = u16::try_from(payload_len) {
-        out[1] = mask_bit | 126;
+        out[1] = mask_bit | LENGTH_16_BITS;
         out[2..4].copy_from_slice(&len.to_be_bytes());
         4
     } else {
-        out[1] = mask_bit | 127;
+        out[1] = mask_bit | LENGTH_64_BITS;
         out[2..10].copy_from_slice(&(payload_len as u64).to_be_bytes());
         10
     };

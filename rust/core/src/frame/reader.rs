@@ -42,9 +42,8 @@ pub enum Incoming<'a> {
 
 /// Proves that `payload` is UTF-8.
 ///
-/// Args:
-///     payload: A text message.
-///     base_index: Place of its first byte in the stream.
+/// * `payload`: a text message
+/// * `base_index`: place of its first byte in the stream
 ///
 /// Errors: remote `InvalidUtf8` at the first byte that no UTF-8 text could have there; at the end if the last
 /// character is cut off.
@@ -96,7 +95,11 @@ struct Message {
 /// What was found, and where its payload lies.
 enum Found<'input> {
     /// Whole in the input.
-    Borrowed { content: Content, payload: &'input [u8], index: u64 },
+    Borrowed {
+        content: Content,
+        payload: &'input [u8],
+        index: u64,
+    },
     /// In the message buffer.
     Message(Message),
     /// In the control buffer.
@@ -128,9 +131,8 @@ pub struct FrameReader {
 impl FrameReader {
     /// Makes a reader.
     ///
-    /// Args:
-    ///     role: Which end this is.
-    ///     max_message: Longest message taken, in bytes, over all its fragments.
+    /// * `role`: which end this is
+    /// * `max_message`: longest message taken, in bytes, over all its fragments
     pub fn new(role: Role, max_message: u64) -> Self {
         Self {
             role,
@@ -164,10 +166,7 @@ impl FrameReader {
     /// was returned before the error is.
     ///
     /// Errors: remote, with kind and place in the stream; local `OutOfMemory`. The reader is over then.
-    pub fn read<'a, 'input: 'a>(
-        &'a mut self,
-        input: &mut &'input [u8],
-    ) -> Result<Option<Incoming<'a>>, Error> {
+    pub fn read<'a, 'input: 'a>(&'a mut self, input: &mut &'input [u8]) -> Result<Option<Incoming<'a>>, Error> {
         if self.is_delivered {
             self.is_delivered = false;
             self.buffer.clear();
@@ -185,16 +184,28 @@ impl FrameReader {
                 self.is_delivered = true;
                 let payload = self.buffer.as_slice();
                 return Ok(Some(if is_text {
-                    Incoming::Text { payload, checked: true, index }
+                    Incoming::Text {
+                        payload,
+                        checked: true,
+                        index,
+                    }
                 } else {
                     Incoming::Binary(payload)
                 }));
             }
-            Found::Borrowed { content, payload, index } => (content, payload, index),
+            Found::Borrowed {
+                content,
+                payload,
+                index,
+            } => (content, payload, index),
             Found::Control { content, len, index } => (content, &self.control[..len], index),
         };
         match content {
-            Content::Text => Ok(Some(Incoming::Text { payload, checked: false, index })),
+            Content::Text => Ok(Some(Incoming::Text {
+                payload,
+                checked: false,
+                index,
+            })),
             // A continuation is never found borrowed: it belongs to a message in the buffer.
             Content::Binary | Content::Continuation => Ok(Some(Incoming::Binary(payload))),
             Content::Ping => Ok(Some(Incoming::Ping(payload))),
@@ -224,7 +235,11 @@ impl FrameReader {
                 if is_alone && header.key.is_none() && input.len() >= len {
                     let index = self.position;
                     let payload = self.take(input, len);
-                    return Ok(Some(Found::Borrowed { content: header.content, payload, index }));
+                    return Ok(Some(Found::Borrowed {
+                        content: header.content,
+                        payload,
+                        index,
+                    }));
                 }
                 self.begin_frame(&header, len);
             }
@@ -277,8 +292,13 @@ impl FrameReader {
     }
 
     fn begin_frame(&mut self, header: &Header, len: usize) {
-        self.frame =
-            Some(Frame { content: header.content, is_final: header.is_final, key: header.key, have: 0, missing: len });
+        self.frame = Some(Frame {
+            content: header.content,
+            is_final: header.is_final,
+            key: header.key,
+            have: 0,
+            missing: len,
+        });
         if header.content.is_control() {
             return;
         }
@@ -308,8 +328,11 @@ impl FrameReader {
             if let Some(key) = frame.key {
                 mask::apply(room, key, have);
             }
-            let found =
-                Found::Control { content: frame.content, len: frame.have, index: self.position - frame.have as u64 };
+            let found = Found::Control {
+                content: frame.content,
+                len: frame.have,
+                index: self.position - frame.have as u64,
+            };
             return Ok((missing == 0).then_some(found));
         }
         let old_len = self.buffer.len();
@@ -327,15 +350,18 @@ impl FrameReader {
                 return Err(Error::remote(ErrorKind::InvalidUtf8, self.position));
             }
         }
-        Ok(if ends { self.message.take().map(Found::Message) } else { None })
+        Ok(if ends {
+            self.message.take().map(Found::Message)
+        } else {
+            None
+        })
     }
 
     /// Makes room for `more` bytes; grows with what came, never by what was merely declared.
     ///
-    /// Args:
-    ///     more: Bytes at hand.
-    ///     missing: Bytes of this frame that are still to come.
-    ///     is_final: The message ends with this frame.
+    /// * `more`: bytes at hand
+    /// * `missing`: bytes of this frame that are still to come
+    /// * `is_final`: the message ends with this frame
     fn grow(&mut self, more: usize, missing: usize, is_final: bool) -> Result<(), Error> {
         let have = self.buffer.len();
         let needed = have + more;
@@ -347,7 +373,7 @@ impl FrameReader {
         // Within a declared frame the room doubles up to its end. Beyond it nothing is known, and a message of many
         // small fragments is to cost little more than itself: then the room grows in smaller steps.
         let within_frame = (2 * capacity).min(frame_end);
-        let ahead = (capacity / 8).max(capacity.min(AHEAD_BYTES)).max(FIRST_BYTES);
+        let ahead = (capacity / 16).max(capacity.min(AHEAD_BYTES)).max(FIRST_BYTES);
         let mut target = needed.max(within_frame).max(capacity + ahead);
         if is_final {
             target = target.min(frame_end);
@@ -400,5 +426,8 @@ fn parse_close(payload: &[u8], index: u64) -> Result<Incoming<'_>, Error> {
     if !close_code::may_be_sent(code) {
         return Err(Error::remote(ErrorKind::InvalidCloseCode(code), index));
     }
-    Ok(Incoming::Close { code: Some(code), reason: check_utf8(reason, index + 2)? })
+    Ok(Incoming::Close {
+        code: Some(code),
+        reason: check_utf8(reason, index + 2)?,
+    })
 }

@@ -41,9 +41,8 @@ pub struct FrameWriter {
 impl FrameWriter {
     /// Makes a writer for `role`.
     ///
-    /// Args:
-    ///     role: Which end this is; only a client masks.
-    ///     seed: 32 unpredictable bytes, from which a client's masking keys are drawn.
+    /// * `role`: which end this is; only a client masks
+    /// * `seed`: 32 unpredictable bytes, from which a client's masking keys are drawn
     pub fn new(role: Role, seed: [u8; 32]) -> Self {
         Self {
             masks: match role {
@@ -62,12 +61,11 @@ impl FrameWriter {
 
     /// Appends one frame whose payload `fill` appends in place, behind the head: no second buffer, no copy.
     ///
-    /// Args:
-    ///     out: Takes the frame.
-    ///     opcode: What the payload is.
-    ///     len_hint: Bytes that `fill` will append; where it appends another number, the head is put right, at the
-    ///         price of moving the payload if the head then has another length.
-    ///     fill: Appends the payload and touches nothing before it.
+    /// * `out`: takes the frame
+    /// * `opcode`: what the payload is
+    /// * `len_hint`: bytes that `fill` will append; where it appends another number, the head is put right, at the price
+    ///   of moving the payload if the head then has another length
+    /// * `fill`: appends the payload and touches nothing before it
     ///
     /// Errors: as `write`.
     pub fn write_with(
@@ -97,7 +95,9 @@ impl FrameWriter {
         let code = code.to_be_bytes();
         let max_reason = MAX_CONTROL_PAYLOAD - code.len();
         if reason.len() > max_reason {
-            let kind = ErrorKind::CloseReasonTooLong { len: reason.len() as u64 };
+            let kind = ErrorKind::CloseReasonTooLong {
+                len: reason.len() as u64,
+            };
             return Err(Error::local(kind, max_reason as u64));
         }
         self.write_content(out, Content::Close, code.len() + reason.len(), |out| {

@@ -1,9 +1,9 @@
 //! Strict base64 (RFC 4648 section 4): the standard alphabet, padded, canonical, nothing else.
 //!
-//! No character is ever skipped: whitespace, the URL alphabet, missing or inner padding and non-zero bits behind the
-//! last byte are errors (faults.md section 7), because with audio a lenient decoder damages silently.
-//! Whole groups are decoded by AVX-512 VBMI, AVX2 or scalar code, whichever is the best that the processor has; the last
-//! group, the only one that may hold padding, always by scalar code.
+//! No character is ever skipped: whitespace, the URL alphabet, missing or inner padding and non-zero bits
+//! behind the last byte are errors (faults.md section 7), because with audio a lenient decoder damages
+//! silently. Whole groups are decoded by AVX-512 VBMI, AVX2 or scalar code, whichever is the best that the
+//! processor has; the last group, the only one that may hold padding, always by scalar code.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -88,8 +88,8 @@ pub const fn encoded_len(bytes: usize) -> Option<usize> {
     bytes.div_ceil(3).checked_mul(4)
 }
 
-/// The bytes that a text decodes to, exactly, by its length and the padding at its end; None if the length is no
-/// multiple of 4. The text itself is not checked.
+/// The bytes that a text decodes to, exactly, by its length and the padding at its end; None if the length is
+/// no multiple of 4. The text itself is not checked.
 #[inline]
 #[must_use]
 pub const fn decoded_len(text: &[u8]) -> Option<usize> {
@@ -104,8 +104,8 @@ pub const fn decoded_len(text: &[u8]) -> Option<usize> {
 
 /// Decodes a whole text.
 ///
-/// `out` holds exactly [`decoded_len`] bytes, any number for a text without one (which is refused). On success every
-/// byte of it is initialised; on failure it may have been written in part.
+/// `out` holds exactly [`decoded_len`] bytes, any number for a text without one (which is refused). On
+/// success every byte of it is initialised; on failure it may have been written in part.
 ///
 /// # Panics
 ///
@@ -126,7 +126,11 @@ pub fn decode_with(path: Path, text: &[u8], out: &mut [MaybeUninit<u8>]) -> Resu
     let Some(size_bytes) = decoded_len(text) else {
         return Err(scalar::locate_error(text));
     };
-    assert_eq!(out.len(), size_bytes, "the output of base64 has exactly the decoded length");
+    assert_eq!(
+        out.len(),
+        size_bytes,
+        "the output of base64 has exactly the decoded length"
+    );
     assert!(path.is_available(), "the processor has the chosen path");
     let Some((groups, last)) = text.split_last_chunk::<4>() else {
         return Ok(());
@@ -181,7 +185,7 @@ pub fn encode_with(path: Path, data: &[u8], out: &mut Vec<u8>) {
         Path::Avx2 | Path::Vbmi => unreachable!("asserted above"),
     }
     scalar::encode_last_group(last, last_out);
-    // SAFETY: the spare capacity holds at least `size_bytes`, and both parts of them were initialised: 4 characters for
-    // each whole group, 4 for the last one where there is any.
+    // SAFETY: the spare capacity holds at least `size_bytes`, and both parts of them were initialised: 4
+    // characters for each whole group, 4 for the last one where there is any.
     unsafe { out.set_len(out.len() + size_bytes) };
 }

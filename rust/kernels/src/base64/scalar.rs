@@ -4,7 +4,8 @@ use std::mem::MaybeUninit;
 
 use super::{ALPHABET, InvalidBase64, PADDING};
 
-/// In [`VALUES`], for a character outside the alphabet. No value has this bit, so errors can be collected by OR.
+/// In [`VALUES`], for a character outside the alphabet. No value has this bit, so errors can be collected by
+/// OR.
 const INVALID: u8 = 0x80;
 
 /// The six-bit value of each character.
@@ -30,7 +31,8 @@ pub(super) fn decode_groups(text: &[u8], out: &mut [MaybeUninit<u8>]) -> bool {
     seen & INVALID == 0
 }
 
-/// Decodes a last group, which may be padded, to the 1 to 3 bytes that `out` has room for; false if it is wrong.
+/// Decodes a last group, which may be padded, to the 1 to 3 bytes that `out` has room for; false if it is
+/// wrong.
 pub(super) fn decode_last_group(group: [u8; 4], out: &mut [MaybeUninit<u8>]) -> bool {
     if last_group_error(group).is_some() {
         return false;
@@ -54,7 +56,9 @@ pub(super) fn locate_error(text: &[u8]) -> InvalidBase64 {
             .or_else(|| last_group_error(*last).map(|index| groups.len() + index)),
         _ => text.iter().position(is_invalid),
     };
-    InvalidBase64 { index: index.unwrap_or(text.len()) }
+    InvalidBase64 {
+        index: index.unwrap_or(text.len()),
+    }
 }
 
 /// Encodes groups of 3 bytes to 4 characters each.
@@ -74,12 +78,16 @@ pub(super) fn encode_last_group(data: &[u8], out: &mut [MaybeUninit<u8>]) {
     };
     let values = split(group);
     for (index, slot) in out.iter_mut().enumerate() {
-        slot.write(if index <= data.len() { ALPHABET[usize::from(values[index])] } else { PADDING });
+        slot.write(if index <= data.len() {
+            ALPHABET[usize::from(values[index])]
+        } else {
+            PADDING
+        });
     }
 }
 
-/// The place of the first wrong character of a last group: one outside the alphabet, or the last before the padding if
-/// it carries bits that belong to no byte.
+/// The place of the first wrong character of a last group: one outside the alphabet, or the last before the
+/// padding if it carries bits that belong to no byte.
 fn last_group_error(group: [u8; 4]) -> Option<usize> {
     let characters = match group {
         [_, _, PADDING, PADDING] => 2,
@@ -101,5 +109,10 @@ fn join(values: [u8; 4]) -> [u8; 3] {
 
 fn split(bytes: [u8; 3]) -> [u8; 4] {
     let [first, second, third] = bytes;
-    [first >> 2, (first << 4 | second >> 4) & 0x3f, (second << 2 | third >> 6) & 0x3f, third & 0x3f]
+    [
+        first >> 2,
+        (first << 4 | second >> 4) & 0x3f,
+        (second << 2 | third >> 6) & 0x3f,
+        third & 0x3f,
+    ]
 }

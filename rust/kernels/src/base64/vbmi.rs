@@ -1,14 +1,15 @@
 //! Base64 by AVX-512 VBMI, 64 characters at a time.
 //!
-//! After Muła and Lemire, "Base64 encoding and decoding at almost the speed of a memory copy" (arXiv 1910.05109): the
-//! alphabet is one permutation in either direction, so 64 characters need five instructions.
-//! Masked loads and stores make the last, shorter block like the others: no byte outside the slices is touched.
+//! After Muła and Lemire, "Base64 encoding and decoding at almost the speed of a memory copy" (arXiv
+//! 1910.05109): the alphabet is one permutation in either direction, so 64 characters need five instructions.
+//! Masked loads and stores make the last, shorter block like the others: no byte outside the slices is
+//! touched.
 
 use std::arch::x86_64::{
     __m512i, __mmask64, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_mask_loadu_epi8,
-    _mm512_mask_storeu_epi8, _mm512_movepi8_mask, _mm512_multishift_epi64_epi8,
-    _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_setzero_si512, _mm512_storeu_si512, _mm512_ternarylogic_epi64,
+    _mm512_mask_storeu_epi8, _mm512_movepi8_mask, _mm512_multishift_epi64_epi8, _mm512_permutex2var_epi8,
+    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
+    _mm512_storeu_si512, _mm512_ternarylogic_epi64,
 };
 use std::mem::MaybeUninit;
 
@@ -53,7 +54,8 @@ pub(super) fn decode_groups(mut text: &[u8], mut out: &mut [MaybeUninit<u8>]) ->
     let order = load(&DECODED_ORDER);
     let mut errors = _mm512_setzero_si512();
     let mut decode_block = |characters: __m512i| {
-        // The permutation looks at seven bits. The eighth of a character is an error, and so is that of a value.
+        // The permutation looks at seven bits. The eighth of a character is an error, and so is that of a
+        // value.
         let values = _mm512_permutex2var_epi8(low, characters, high);
         errors = _mm512_ternarylogic_epi64::<OR>(errors, characters, values);
         let pairs = _mm512_maddubs_epi16(values, _mm512_set1_epi32(0x0140_0140));
@@ -62,17 +64,22 @@ pub(super) fn decode_groups(mut text: &[u8], mut out: &mut [MaybeUninit<u8>]) ->
     };
 
     // Where a whole register fits, it is stored: the next block writes again the 16 bytes that are too many.
-    while let (Some((block, rest)), Some(slot)) =
-        (text.split_first_chunk::<BLOCK_CHARACTERS>(), out.first_chunk_mut::<64>())
-    {
-        store(slot, decode_block(load(block)));
-        text = rest;
-        out = &mut out[BLOCK_BYTES..];
+    let wide_blocks = out.len().saturating_sub(64 - BLOCK_BYTES) / BLOCK_BYTES;
+    let (wide_text, text_rest) = text.split_at(wide_blocks * BLOCK_CHARACTERS);
+    for (index, block) in wide_text.as_chunks::<BLOCK_CHARACTERS>().0.iter().enumerate() {
+        let decoded = decode_block(load(block));
+        // SAFETY: `index` is below `wide_blocks`, so the 64 bytes from there on end at or before
+        // `wide_blocks * BLOCK_BYTES + 16`, which is at most `out.len()`. The store needs no alignment.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(index * BLOCK_BYTES).cast(), decoded) };
     }
+    (text, out) = (text_rest, &mut out[wide_blocks * BLOCK_BYTES..]);
     while !text.is_empty() {
         let (block, rest) = text.split_at(text.len().min(BLOCK_CHARACTERS));
         let (slot, rest_out) = out.split_at_mut(block.len() / 4 * 3);
-        store_part(slot, decode_block(load_part(block, _mm512_set1_epi8(b'A'.cast_signed()))));
+        store_part(
+            slot,
+            decode_block(load_part(block, _mm512_set1_epi8(b'A'.cast_signed()))),
+        );
         text = rest;
         out = rest_out;
     }
@@ -93,13 +100,15 @@ pub(super) fn encode_groups(mut data: &[u8], mut out: &mut [MaybeUninit<u8>]) {
     };
 
     // Where a whole register can be loaded, it is: the 16 bytes that are too many are not looked at.
-    while let (Some(block), Some(slot)) =
-        (data.first_chunk::<64>(), out.first_chunk_mut::<BLOCK_CHARACTERS>())
-    {
-        store(slot, encode_block(load(block)));
-        data = &data[BLOCK_BYTES..];
-        out = &mut out[BLOCK_CHARACTERS..];
+    let wide_blocks = data.len().saturating_sub(64 - BLOCK_BYTES) / BLOCK_BYTES;
+    let (wide_out, rest_out) = out.split_at_mut(wide_blocks * BLOCK_CHARACTERS);
+    for (index, slot) in wide_out.as_chunks_mut::<BLOCK_CHARACTERS>().0.iter_mut().enumerate() {
+        // SAFETY: `index` is below `wide_blocks`, so the 64 bytes from there on end at or before
+        // `wide_blocks * BLOCK_BYTES + 16`, which is at most `data.len()`. The load needs no alignment.
+        let block = unsafe { _mm512_loadu_si512(data.as_ptr().add(index * BLOCK_BYTES).cast()) };
+        store(slot, encode_block(block));
     }
+    (data, out) = (&data[wide_blocks * BLOCK_BYTES..], rest_out);
     while !data.is_empty() {
         let (block, rest) = data.split_at(data.len().min(BLOCK_BYTES));
         let (slot, rest_out) = out.split_at_mut(block.len() / 3 * 4);
@@ -118,7 +127,8 @@ fn load(bytes: &[u8; 64]) -> __m512i {
 /// Loads up to 64 bytes; the lanes behind them are those of `filling`.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn load_part(bytes: &[u8], filling: __m512i) -> __m512i {
-    // SAFETY: the mask selects as many lanes as the slice has bytes (64 if it has more); no other byte is read.
+    // SAFETY: the mask selects as many lanes as the slice has bytes (64 if it has more); no other byte is
+    // read.
     unsafe { _mm512_mask_loadu_epi8(filling, mask_of(bytes.len()), bytes.as_ptr().cast()) }
 }
 
@@ -131,7 +141,8 @@ fn store(slot: &mut [MaybeUninit<u8>; 64], bytes: __m512i) {
 /// Stores the first lanes into a slot of up to 64 bytes.
 #[target_feature(enable = "avx512f,avx512bw")]
 fn store_part(slot: &mut [MaybeUninit<u8>], bytes: __m512i) {
-    // SAFETY: the mask selects as many lanes as the slice has bytes (64 if it has more); no other byte is written.
+    // SAFETY: the mask selects as many lanes as the slice has bytes (64 if it has more); no other byte is
+    // written.
     unsafe { _mm512_mask_storeu_epi8(slot.as_mut_ptr().cast(), mask_of(slot.len()), bytes) }
 }
 

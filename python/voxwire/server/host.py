@@ -1,0 +1,127 @@
+"""The host of the engine: finds it, starts it, keeps to its limits, and gives every wait an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from voxwire import plugins
+from voxwire.exceptions import EngineError
+from voxwire.server.config import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from voxwire.engines import Engine, Info, Piece, Segment, Session, Settings, Voice
+
+__all__ = ["EngineHost", "default_engine"]
+
+_logger = logging.getLogger("voxwire.server")
+
+_SPEECH = "espeak"
+_TONES = "tone"
+_START_TIMEOUT_S = 60.0
+_OPEN_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 5.0
+#: Engines have deadlines of their own, shorter and better informed; this one is for those that forgot.
+_PIECE_TIMEOUT_S = 30.0
+
+
+def default_engine() -> str:
+    """Returns the name of the engine to use where none was asked for; says so where it only makes tones."""
+    if any(info.name == _SPEECH for info in plugins.available(plugins.ENGINES)):
+        return _SPEECH
+    _logger.warning(
+        "no speech engine is installed, so every word will be a tone: pip install 'voxwire[espeak]' for speech"
+    )
+    return _TONES
+
+
+class EngineHost:
+    """One running engine.
+
+    Attributes:
+        name: Its name in the entry-point group.
+        info: What it can do.
+        voices: What it offers.
+    """
+
+    def __init__(self, name: str, engine: Engine) -> None:
+        self.name = name
+        self.info: Info = engine.info
+        self.voices: list[Voice] = engine.voices()
+        self._engine = engine
+        self._places = asyncio.Semaphore(self.info.max_parallel)
+
+    @classmethod
+    async def start(cls, name: str, options: Mapping[str, str]) -> EngineHost:
+        """Starts an engine by its name.
+
+        Raises:
+            PluginError: There is no such engine, or it is broken.
+            ConfigurationError: An option is unknown or wrong.
+            EngineError: It cannot work here.
+        """
+        engine: Engine = plugins.load(plugins.ENGINES, name)()
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await engine.start(dict(options))
+        except ValueError as error:
+            raise ConfigurationError(f"engine_options: {error}") from error
+        except TimeoutError:
+            raise EngineError(
+                f"engine {name} was not ready after {_START_TIMEOUT_S:.0f} s", code="engine_timeout"
+            ) from None
+        return cls(name, engine)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether text handed over now would be spoken."""
+        return self._engine.healthy()
+
+    async def stop(self) -> None:
+        """Stops it, in bounded time."""
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await self._engine.stop()
+        except TimeoutError:
+            _logger.warning("engine %s did not stop within %.0f s", self.name, _STOP_TIMEOUT_S)
+
+    async def open(self, settings: Settings) -> Session:
+        """Opens the session of a context.
+
+        Raises:
+            EngineError: The engine refuses, or does not answer.
+        """
+        try:
+            async with asyncio.timeout(_OPEN_TIMEOUT_S):
+                return await self._engine.open(settings)
+        except TimeoutError:
+            raise EngineError(
+                f"engine {self.name} opened no session within {_OPEN_TIMEOUT_S:.0f} s", code="engine_timeout"
+            ) from None
+
+    async def speak(self, session: Session, segment: Segment) -> AsyncGenerator[Piece, None]:
+        """Speaks a segment as soon as the engine may; close the generator to cancel.
+
+        Raises:
+            EngineError: The engine failed, or gave nothing for too long.
+        """
+        async with self._places:
+            speech = session.speak(segment)
+            try:
+                while True:
+                    try:
+                        # The time is the engine's alone: none passes while the listener takes a piece.
+                        async with asyncio.timeout(_PIECE_TIMEOUT_S):
+                            piece = await anext(speech)
+                    except StopAsyncIteration:
+                        return
+                    except TimeoutError:
+                        raise EngineError(
+                            f"engine {self.name} gave no audio for {_PIECE_TIMEOUT_S:.0f} s", code="engine_timeout"
+                        ) from None
+                    yield piece
+            finally:
+                await speech.aclose()

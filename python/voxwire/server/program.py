@@ -1,0 +1,100 @@
+"""The server as a program: one line when it accepts, signals, an exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import orjson
+
+from voxwire.server.listener import Server
+from voxwire.tasks import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from voxwire.server.config import Settings
+
+__all__ = ["run"]
+
+_PATH = "/tts/websocket"
+_DRAINED = 0
+_AT_ONCE = 1
+_INTERRUPTED = 130
+_QUICK_STOP_S = 1.0
+
+
+def run(settings: Settings) -> int:
+    """Runs a server until SIGTERM or SIGINT, and returns the exit status.
+
+    The first signal drains (0 after SIGTERM, 130 after SIGINT), a second one ends at once (1). Once connections are
+    accepted, one line of JSON on standard output says where.
+
+    Args:
+        settings: Checked settings.
+
+    Raises:
+        ConfigurationError: It refuses to start.
+        PluginError: There is no such engine, or it is broken.
+        EngineError: The engine cannot work here.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[int] = loop.create_future()
+    second = asyncio.Event()
+
+    def handle(number: int) -> None:
+        if first.done():
+            second.set()
+        else:
+            first.set_result(number)
+
+    for ours in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(ours, handle, ours)
+    server = Server(settings)
+    await server.start()
+    _say_where(server)
+    number = await first
+    scope = Scope()
+    ending = scope.start(_end(server), "graceful end of the server")
+    hurry = scope.start(second.wait(), "second signal")
+    await asyncio.wait({ending, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    if ending.done():
+        await scope.close()
+        ending.result()
+        return _DRAINED if number == signal.SIGTERM else _INTERRUPTED
+    await scope.close(_QUICK_STOP_S)
+    server.abort()
+    return _AT_ONCE
+
+
+async def _end(server: Server) -> None:
+    await server.drain()
+    await server.close()
+
+
+def _say_where(server: Server) -> None:
+    tls_url = server.tls_url
+    line = {
+        "ws": f"{server.url}{_PATH}",
+        "wss": None if tls_url is None else f"{tls_url}{_PATH}",
+        "http": server.http_url,
+        "pid": os.getpid(),
+    }
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":
+        return None
+    import uvloop  # noqa: PLC0415 - not there on every platform
+
+    return uvloop.new_event_loop

@@ -1,0 +1,284 @@
+"""The blocking face: the same names without ``await``.
+
+Each client runs its own event loop in a thread of its own; its methods may be called from any one thread at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import warnings
+from collections import deque
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from voxwire import client as asynchronous
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+    from types import TracebackType
+
+    from voxwire.context import Context as AsynchronousContext
+    from voxwire.events import Event
+    from voxwire.feeding import Text
+    from voxwire.playback import Heard, Playback
+    from voxwire.record import Outcome, Reason, Record
+
+__all__ = ["Client", "Context", "SyncPlayback"]
+
+_T = TypeVar("_T")
+# The loop is at rest when it is stopped; a thread that does not end by then has been lost to foreign code.
+_JOIN_S = 5.0
+
+
+class _LoopThread:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        self.loop = _new_loop()
+        self._thread = threading.Thread(target=self._run, name="voxwire loop", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+            self.loop.close()
+
+    def call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Runs a coroutine on the loop and waits for it; interrupted, it cancels it."""
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("a blocking call from its own loop would wait for ever")
+        if self.loop.is_closed():
+            coroutine.close()
+            raise RuntimeError("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def invoke(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls a function on the loop and waits for it."""
+
+        async def run() -> _T:
+            return function(*arguments)
+
+        return self.call(run())
+
+    def stop(self) -> None:
+        """Ends the loop; what still runs on it is dropped."""
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+
+    def join(self) -> None:
+        """Waits for the thread."""
+        self._thread.join(_JOIN_S)
+
+
+class Client:
+    """``voxwire.Client``, blocking; the same arguments."""
+
+    def __init__(self, url: str | None = None, **settings: Any) -> None:
+        # Wrong arguments are found before a thread exists.
+        self._client = asynchronous.Client(url, **settings)
+        self._thread: _LoopThread | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("voxwire.Client", "voxwire.sync.Client", 1)
+
+    def __enter__(self) -> Self:
+        self._loop_thread()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        thread = getattr(self, "_thread", None)
+        if thread is not None and not self._closed:
+            warnings.warn(f"unclosed {self!r}, use with or close()", ResourceWarning, source=self, stacklevel=1)
+            thread.stop()
+
+    def connect(self) -> None:
+        """As ``voxwire.Client.connect``."""
+        self._loop_thread().call(self._client.connect())
+
+    def close(self) -> None:
+        """As ``voxwire.Client.close``; the loop's thread ends too."""
+        self._closed = True
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            try:
+                thread.call(self._client.close())
+            finally:
+                thread.stop()
+                thread.join()
+
+    def voices(self) -> list[dict[str, Any]]:
+        """As ``voxwire.Client.voices``."""
+        return self._loop_thread().call(self._client.voices())
+
+    def say(self, text: Text, *, sink: str | None = None, **options: Any) -> Record:
+        """As ``voxwire.Client.say``."""
+        return self._loop_thread().call(self._client.say(text, sink=sink, **options))
+
+    def context(self, text: Text | None = None, /, **options: Any) -> Context:
+        """As ``voxwire.Client.context``; used with ``with``."""
+        return Context(self._loop_thread(), self._client.context(text, **options))
+
+    def _loop_thread(self) -> _LoopThread:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        if self._thread is None:
+            self._thread = _LoopThread()
+        return self._thread
+
+
+class Context:
+    """``voxwire.Context``, blocking."""
+
+    def __init__(self, thread: _LoopThread, context: AsynchronousContext) -> None:
+        self._thread = thread
+        self._context = context
+        self._taken: deque[Event] = deque()
+
+    def __enter__(self) -> Self:
+        self._thread.call(self._context.__aenter__())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.call(self._context.__aexit__(kind, error, trace))
+
+    @property
+    def id(self) -> str:
+        """As ``voxwire.Context.id``."""
+        return self._context.id
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """As ``voxwire.Context.outcome``."""
+        return self._context.outcome
+
+    @property
+    def reason(self) -> Reason | None:
+        """As ``voxwire.Context.reason``."""
+        return self._context.reason
+
+    @property
+    def record(self) -> Record:
+        """As ``voxwire.Context.record``."""
+        return self._context.record
+
+    def push(self, text: str, *, flush: bool = False, **per_input: Any) -> None:
+        """As ``voxwire.Context.push``."""
+        self._thread.call(self._context.push(text, flush=flush, **per_input))
+
+    def feed(self, text: Text, *, finish: bool = True) -> None:
+        """As ``voxwire.Context.feed``."""
+        self._thread.call(self._context.feed(text, finish=finish))
+
+    def flush(self) -> None:
+        """As ``voxwire.Context.flush``."""
+        self._thread.call(self._context.flush())
+
+    def finish(self) -> None:
+        """As ``voxwire.Context.finish``."""
+        self._thread.call(self._context.finish())
+
+    def cancel(self) -> None:
+        """As ``voxwire.Context.cancel``."""
+        self._taken.clear()
+        self._thread.call(self._context.cancel())
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        # One hop to the loop brings all that is there.
+        if not self._taken:
+            self._taken.extend(self._next_batch())
+        return self._taken.popleft()
+
+    def batches(self, *, join: bool = False) -> Iterator[list[Event]]:
+        """As ``voxwire.Context.batches``."""
+        batches = self._thread.invoke(lambda: self._context.batches(join=join))
+        while (events := self._thread.call(_next_or_none(batches.__anext__()))) is not None:
+            yield events
+
+    def play(self, sink: str) -> SyncPlayback:
+        """As ``voxwire.Context.play``, into a sink given by its address."""
+        return SyncPlayback(self._thread, self._thread.call(self._context.play(sink)))
+
+    def _next_batch(self) -> list[Event]:
+        events = self._thread.call(_next_or_none(self._context.take_batch()))
+        if events is None:
+            raise StopIteration
+        return events
+
+
+class SyncPlayback:
+    """``voxwire.Playback``, blocking."""
+
+    def __init__(self, thread: _LoopThread, playback: Playback) -> None:
+        self._thread = thread
+        self._playback = playback
+
+    def wait(self) -> Heard:
+        """As ``voxwire.Playback.wait``."""
+        return self._thread.call(self._playback.wait())
+
+    def interrupt(self, **options: Any) -> Heard:
+        """As ``voxwire.Playback.interrupt``."""
+        return self._thread.call(self._playback.interrupt(**options))
+
+    def pause(self) -> None:
+        """As ``voxwire.Playback.pause``."""
+        self._invoke(self._playback.pause)
+
+    def resume(self) -> None:
+        """As ``voxwire.Playback.resume``."""
+        self._invoke(self._playback.resume)
+
+    @property
+    def heard(self) -> Heard:
+        """As ``voxwire.Playback.heard``."""
+        return self._thread.invoke(lambda: self._playback.heard)
+
+    @property
+    def played_s(self) -> float:
+        """As ``voxwire.Playback.played_s``."""
+        return self._thread.invoke(lambda: self._playback.played_s)
+
+    def _invoke(self, function: Callable[[], Any]) -> None:
+        async def run() -> None:
+            result = function()
+            if inspect.isawaitable(result):
+                await result
+
+        self._thread.call(run())
+
+
+async def _next_or_none(step: Coroutine[Any, Any, _T]) -> _T | None:
+    """The end of an iteration as a value: a future cannot carry it."""
+    try:
+        return await step
+    except StopAsyncIteration:
+        return None
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - absent on Windows
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()

@@ -1,0 +1,334 @@
+"""The text side of a context: its place, its connection, its ids on the wire, its inputs in order.
+
+A context has one live id at a time. It gets its first at its first input, and another where the server let the first
+expire while text was still being fed (protocol.md 13, "early done").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from voxwire.audio import AudioFormat
+from voxwire.exceptions import ContextExpired, VoxwireError
+from voxwire.feeding import speakable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from voxwire.fleet import Admission, Fleet, Link
+    from voxwire.options import ContextOptions, InputOptions
+    from voxwire.record import Ledger
+
+__all__ = ["Owner", "Services", "Wire"]
+
+# protocol.md 13: inputs younger than this when an expiry arrives cannot have been processed.
+_UNPROCESSED_S = 1.0
+
+
+class Owner(Protocol):
+    """The context, as its wire sees it."""
+
+    def input_error(self) -> Exception | None:
+        """What a push must raise now; None while text may be sent."""
+
+    def fail(self, error: VoxwireError) -> None:
+        """The context cannot go on."""
+
+    def finish_unsent(self) -> None:
+        """The input is closed, and nothing is on the wire that could still be answered."""
+
+    def note_text(self, text: str) -> None:
+        """Text is on its way."""
+
+    def handle_event(self, event: Any, now_s: float) -> None:
+        """Takes one event of its own."""
+
+    def handle_lost(self, error: VoxwireError) -> None:
+        """Learns that the connection ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a client lends to its contexts.
+
+    Attributes:
+        fleet: Where connections come from.
+        admission: Places among ``max_contexts``.
+        default_voice: Finds the voice of a context that names none.
+        mask: Removes our secrets from a text.
+        max_buffered_bytes: Bound of what waits for one consumer.
+        close_timeout_s: Longest wait of leaving and cancelling.
+    """
+
+    fleet: Fleet
+    admission: Admission
+    default_voice: Callable[[], Awaitable[str]]
+    mask: Callable[[str], str]
+    max_buffered_bytes: int
+    close_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    at_s: float
+    text: str
+    flush: bool
+    options: InputOptions
+
+
+class Wire:
+    """Sends the inputs of one context, in the order of the calls."""
+
+    def __init__(self, owner: Owner, services: Services, options: ContextOptions, ledger: Ledger) -> None:
+        self._owner = owner
+        self._services = services
+        self._options = options
+        self._ledger = ledger
+        self._defaults: InputOptions | None = None
+        self._link: Link | None = None
+        self._admitted = False
+        self._turn = asyncio.Lock()
+        self._hold: asyncio.Future[None] | None = None
+        self._gates: set[asyncio.Timeout] = set()
+        self._held: list[str] = []
+        self._recent: deque[_Sent] = deque()
+        self.id = str(uuid.uuid4())
+        self.format: AudioFormat | None = None
+        self.closing = False
+
+    @property
+    def live(self) -> bool:
+        """An id is on the wire and the server may still answer it."""
+        return self._link is not None
+
+    @property
+    def used(self) -> bool:
+        """Something was sent at some time."""
+        return bool(self._ledger.context_ids)
+
+    # --- waiting that ends with the context
+
+    @contextlib.asynccontextmanager
+    async def until_end(self) -> AsyncIterator[None]:
+        """Bounds a wait by the life of the context: when that ends, raises what a push then raises."""
+        gate = asyncio.timeout(None)
+        try:
+            async with gate:
+                self._gates.add(gate)
+                yield
+        except TimeoutError:
+            error = self._owner.input_error() if gate.expired() else None
+            if error is None:
+                raise
+            raise error from None
+        finally:
+            self._gates.discard(gate)
+
+    def wake(self) -> None:
+        """Ends all waits: the context has ended, or takes no more text."""
+        gates, self._gates = self._gates, set()
+        for gate in gates:
+            gate.reschedule(asyncio.get_running_loop().time())
+
+    def hold(self) -> None:
+        """Makes inputs wait until :meth:`release`."""
+        if self._hold is None:
+            self._hold = asyncio.get_running_loop().create_future()
+
+    def release(self) -> None:
+        """Lets held inputs go."""
+        hold, self._hold = self._hold, None
+        if hold is not None and not hold.done():
+            hold.set_result(None)
+
+    # --- inputs
+
+    async def send(
+        self, text: str, *, continues: bool, flush: bool = False, per_input: dict[str, Any] | None = None
+    ) -> None:
+        """Sends one input. Cancelled, it has sent nothing.
+
+        Raises:
+            VoxwireError: The connection that it needed failed, or the context has ended.
+            RuntimeError: The input was closed before.
+        """
+        self._check_open()
+        if self._ledger.started_at_s is None:
+            self._ledger.started_at_s = asyncio.get_running_loop().time()
+        link = self._link
+        if link is None or self._turn.locked() or self._hold is not None or not _writable(link):
+            async with self.until_end(), self._turn:
+                link = await self._prepare()
+                self._check_open()
+                self._transmit(link, text, continues=continues, flush=flush, per_input=per_input)
+        else:
+            self._transmit(link, text, continues=continues, flush=flush, per_input=per_input)
+
+    async def send_piece(self, piece: str) -> None:
+        """Sends a piece of a longer text. What may not open a context waits for the first piece that may."""
+        if piece and not self.live and not speakable(piece):
+            self._held.append(piece)
+            self._owner.note_text(piece)
+        elif piece:
+            await self.send(piece, continues=True)
+
+    async def close_input(self) -> None:
+        """Sends the close, with what was held back. A no-op where the input is closed or the context has ended."""
+        if self._held and (not self.used or speakable("".join(self._held))):
+            await self.send("", continues=False)
+            return
+        link = self._link
+        if link is not None and not self._turn.locked() and _writable(link):
+            self._transmit(link, "", continues=False)
+            return
+        async with self.until_end(), self._turn:
+            if self.closing:
+                return
+            if self._link is not None:
+                link = await self._prepare()
+                self._check_open()
+                self._transmit(link, "", continues=False)
+            else:
+                # What is left can only follow audio that has ended: it is nothing to speak.
+                self._held.clear()
+                self._owner.finish_unsent()
+
+    def leave(self, how: Literal["answered", "cancel", "fail"]) -> None:
+        """Takes the context off the wire, once and for all, and gives its place back."""
+        self.wake()
+        self.release()
+        if self._admitted:
+            self._admitted = False
+            self._services.admission.release()
+        link, self._link = self._link, None
+        if link is None or link.transport is None:
+            return
+        link.members.discard(self._owner)
+        if link.closed is None:
+            connection = link.transport.connection
+            if how == "cancel":
+                connection.send_cancel(self.id, link.transport.now())
+            elif how == "fail":
+                connection.fail_context(self.id)
+            connection.forget_context(self.id)
+            link.transport.flush()
+
+    def expire(self, now_s: float) -> None:
+        """The server ended the live id before its close: goes on with another, at the next input.
+
+        Inputs that cannot have been processed are sent again at once.
+        """
+        link, self._link = self._link, None
+        again = [sent for sent in self._recent if now_s - sent.at_s < _UNPROCESSED_S]
+        self._recent.clear()
+        if link is not None and link.transport is not None:
+            link.members.discard(self._owner)
+            link.transport.connection.forget_context(self.id)
+        self.id = str(uuid.uuid4())
+        for sent in again:
+            if link is not None and link.usable and (self.live or speakable("".join(self._held) + sent.text)):
+                self._put(
+                    link, "".join([*self._held, sent.text]), continues=True, flush=sent.flush, options=sent.options
+                )
+                self._held.clear()
+            else:
+                self._held.append(sent.text)
+        if self.live and link is not None and link.transport is not None:
+            link.transport.flush()
+
+    # --- inside
+
+    async def _prepare(self) -> Link:
+        """Waits for all that an input needs; nothing is sent before it returns."""
+        clock = asyncio.get_running_loop().time
+        services = self._services
+        link = self._link
+        try:
+            if link is None:
+                if not self._admitted:
+                    asked_s = clock()
+                    await services.admission.acquire()
+                    self._admitted = True
+                    self._ledger.queued_s += clock() - asked_s
+                asked_s = clock()
+                await services.fleet.link()
+                self._ledger.connect_s += clock() - asked_s
+            if self._hold is not None:
+                await asyncio.wait({self._hold})
+            if link is None:
+                if self._options.voice is None:
+                    self._options.voice = {"mode": "id", "id": await services.default_voice()}
+                link = await services.fleet.link()
+            if link.transport is not None:
+                await link.transport.drain()
+        except VoxwireError as error:
+            self._owner.fail(error)
+            raise
+        # A feed that went on after an expiry may have opened an id meanwhile.
+        return self._link or link
+
+    def _transmit(
+        self, link: Link, text: str, *, continues: bool, flush: bool = False, per_input: dict[str, Any] | None = None
+    ) -> None:
+        """Sends, without a wait."""
+        self._fix()
+        options = self._defaults
+        if per_input and self.format is not None:
+            options = self._options.for_input(self.format, per_input)
+        whole = "".join([*self._held, text]) if self._held else text
+        self._put(link, whole, continues=continues, flush=flush, options=options)
+        self._held.clear()
+        if text:
+            self._owner.note_text(text)
+        if link.transport is not None:
+            link.transport.flush()
+
+    def _put(self, link: Link, text: str, *, continues: bool, flush: bool, options: InputOptions | None) -> None:
+        transport = link.transport
+        if transport is None or options is None or self.format is None:
+            raise AssertionError("an input before its connection and format")
+        now_s = transport.now()
+        if self._link is None:
+            transport.connection.open_context(self.id, self._owner, self.format)
+            self._link = link
+            link.members.add(self._owner)
+            self._ledger.context_ids.append(self.id)
+            self._ledger.request_id = link.request_id or self._ledger.request_id
+        verdict = transport.connection.send_input(
+            self.id,
+            text,
+            continues=continues,
+            flush=flush,
+            settings=options.settings,
+            buffer_delay_ms=options.buffer_delay_ms,
+            now=now_s,
+        )
+        if verdict == "expired":
+            raise ContextExpired("the server ended the context before this text", context_id=self.id)
+        if verdict not in {"sent", "ignored"}:
+            raise RuntimeError(f"the context takes no more text: {verdict}")
+        self.closing = self.closing or not continues
+        recent = self._recent
+        recent.append(_Sent(now_s, text, flush, options))
+        while now_s - recent[0].at_s >= _UNPROCESSED_S:
+            recent.popleft()
+
+    def _fix(self) -> None:
+        """The first input fixes format and options for good (protocol.md 3.5)."""
+        if self.format is None:
+            self.format = self._options.output_format or AudioFormat()
+        if self._defaults is None:
+            self._defaults = self._options.freeze(self.format)
+
+    def _check_open(self) -> None:
+        if (error := self._owner.input_error()) is not None:
+            raise error
+
+
+def _writable(link: Link) -> bool:
+    return link.transport is not None and link.transport.writable

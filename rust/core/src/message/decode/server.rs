@@ -1,0 +1,285 @@
+//! The six messages of a server (protocol.md 4), read with the leniency that protocol.md 13 asks of a client.
+
+use std::borrow::Cow;
+
+use super::{Field, WrongType};
+use crate::message::json::{Error, ErrorKind, Names, Scalar, Scanner, Text, Value};
+use crate::message::server::{ErrorEvent, MessageError, ServerMessage, Timed, TimestampKind};
+
+/// Where the closing quote of `data` is looked for, in bytes from the end of the message. What follows the audio is
+/// shorter in every server known, the longest id aside; where it is not, the only cost is a second look.
+const TAIL: usize = 512;
+
+/// Reads one message of a server, without looking into the audio.
+///
+/// For a [`ServerMessage::Chunk`] with `proven` false the closing quote of `data` was guessed from the end of the
+/// message. If `data` then decodes as base64 the guess was right and the message is proven whole, since no base64 holds
+/// a quote, a backslash, a control character or anything beyond ASCII. If it does not decode, or if the caller has no
+/// use for the audio, [`decode_server_strict`] must be asked and its answer be taken instead.
+///
+/// `utf8_checked` says that the payload is known to be UTF-8.
+pub fn decode_server(payload: &[u8], utf8_checked: bool) -> Result<ServerMessage<'_>, MessageError> {
+    let mut members = Members::default();
+    let scanned = members.scan(payload, utf8_checked, true);
+    if !members.guessed {
+        return scanned
+            .map_err(MessageError::from)
+            .and_then(|()| members.message(payload))
+            .map_err(in_utf8(payload));
+    }
+    match scanned
+        .map_err(MessageError::from)
+        .and_then(|()| members.message(payload))
+    {
+        Ok(chunk @ ServerMessage::Chunk { .. }) => Ok(chunk),
+        _ => decode_server_strict(payload),
+    }
+}
+
+/// Reads one message of a server, every byte of it. See [`decode_server`].
+pub fn decode_server_strict(payload: &[u8]) -> Result<ServerMessage<'_>, MessageError> {
+    let mut members = Members::default();
+    let scanned = members.scan(payload, false, false);
+    scanned
+        .map_err(MessageError::from)
+        .and_then(|()| members.message(payload))
+        .map_err(in_utf8(payload))
+}
+
+/// A text that is no UTF-8 is refused for that reason before any other, as it is where its bytes come in pieces and are
+/// checked as they come.
+fn in_utf8(payload: &[u8]) -> impl Fn(MessageError) -> MessageError {
+    move |error| match simdutf8::compat::from_utf8(payload) {
+        Ok(_) => error,
+        Err(utf8) => MessageError::Utf8 {
+            index: utf8.valid_up_to(),
+        },
+    }
+}
+
+/// The members that are read.
+#[derive(Clone, Copy)]
+enum Member {
+    Type,
+    ContextId,
+    Data,
+    Done,
+    FlushId,
+    WordTimestamps,
+    PhonemeTimestamps,
+    StatusCode,
+    ErrorCode,
+    Title,
+    Message,
+    Error,
+    RequestId,
+}
+
+const MEMBERS: usize = Member::RequestId as usize + 1;
+
+impl Member {
+    fn named(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"type" => Self::Type,
+            b"context_id" => Self::ContextId,
+            b"data" => Self::Data,
+            b"done" => Self::Done,
+            b"flush_id" => Self::FlushId,
+            b"word_timestamps" => Self::WordTimestamps,
+            b"phoneme_timestamps" => Self::PhonemeTimestamps,
+            b"status_code" => Self::StatusCode,
+            b"error_code" => Self::ErrorCode,
+            b"title" => Self::Title,
+            b"message" => Self::Message,
+            b"error" => Self::Error,
+            b"request_id" => Self::RequestId,
+            _ => return None,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Members<'a> {
+    fields: [Field<'a>; MEMBERS],
+    /// The end of `data` was guessed.
+    guessed: bool,
+}
+
+impl<'a> Members<'a> {
+    fn scan(&mut self, payload: &'a [u8], utf8_checked: bool, guess: bool) -> Result<(), Error> {
+        let mut scanner = Scanner::new(payload, utf8_checked);
+        let mut unread = Names::default();
+        scanner.open_object()?;
+        let mut first = true;
+        while let Some((key, index)) = scanner.next_member(first)? {
+            first = false;
+            let name = key.bytes();
+            let Some(member) = Member::named(&name) else {
+                if !unread.insert(name) {
+                    scanner.note_duplicate(index);
+                }
+                scanner.skip()?;
+                continue;
+            };
+            let field = &mut self.fields[member as usize];
+            if !matches!(field, Field::Absent) {
+                scanner.note_duplicate(index);
+            }
+            *field = match member {
+                Member::Data if guess && scanner.peek()? == b'"' => {
+                    self.guessed = true;
+                    let Some(text) = scanner.string_guessed(TAIL) else {
+                        return Err(Error::new(ErrorKind::UnexpectedEnd, payload.len()));
+                    };
+                    Field::Scalar(Scalar::String(text))
+                }
+                _ => Field::read(&mut scanner)?,
+            };
+        }
+        scanner.finish()?;
+        scanner
+            .duplicate()
+            .map_or(Ok(()), |index| Err(Error::new(ErrorKind::DuplicateKey, index)))
+    }
+
+    fn field(&self, member: Member) -> Field<'a> {
+        self.fields[member as usize]
+    }
+
+    fn message(&self, payload: &'a [u8]) -> Result<ServerMessage<'a>, MessageError> {
+        let Ok(context_id) = self.field(Member::ContextId).string() else {
+            return Err(MessageError::Invalid {
+                context_id: None,
+                field: "context_id",
+            });
+        };
+        let context_id = context_id.map(Text::text).transpose()?;
+        let invalid = |field| MessageError::Invalid {
+            context_id: context_id.as_deref().map(str::to_owned),
+            field,
+        };
+        let Ok(Some(kind)) = self.field(Member::Type).string() else {
+            return Err(invalid("type"));
+        };
+        let kind = kind.bytes();
+        if kind.as_ref() == b"error" {
+            return Ok(ServerMessage::Error(self.error(context_id)?));
+        }
+        if !matches!(
+            kind.as_ref(),
+            b"chunk" | b"timestamps" | b"phoneme_timestamps" | b"flush_done" | b"done"
+        ) {
+            return Ok(ServerMessage::Unknown { context_id });
+        }
+        self.field(Member::Done).bool().map_err(|WrongType| invalid("done"))?;
+        if kind.as_ref() == b"done" {
+            return Ok(ServerMessage::Done { context_id });
+        }
+        let flush_id = self
+            .field(Member::FlushId)
+            .unsigned()
+            .map_err(|WrongType| invalid("flush_id"))?;
+        match kind.as_ref() {
+            b"chunk" => {
+                let data = self
+                    .field(Member::Data)
+                    .string()
+                    .map_err(|WrongType| invalid("data"))?
+                    .map(Text::bytes);
+                Ok(ServerMessage::Chunk {
+                    context_id,
+                    data,
+                    flush_id,
+                    proven: !self.guessed,
+                })
+            }
+            b"timestamps" => {
+                let items = self.timestamps(Member::WordTimestamps, TimestampKind::Words, payload)?;
+                Ok(ServerMessage::Timestamps {
+                    kind: TimestampKind::Words,
+                    context_id,
+                    items,
+                    flush_id,
+                })
+            }
+            b"phoneme_timestamps" => {
+                let items = self.timestamps(Member::PhonemeTimestamps, TimestampKind::Phonemes, payload)?;
+                Ok(ServerMessage::Timestamps {
+                    kind: TimestampKind::Phonemes,
+                    context_id,
+                    items,
+                    flush_id,
+                })
+            }
+            _ => Ok(ServerMessage::FlushDone { context_id, flush_id }),
+        }
+    }
+
+    fn error(&self, context_id: Option<Cow<'a, str>>) -> Result<ErrorEvent<'a>, Error> {
+        let text = |member| self.field(member).string().ok().flatten().map(Text::text).transpose();
+        let status = self.field(Member::StatusCode).unsigned().ok().flatten();
+        Ok(ErrorEvent {
+            context_id,
+            status: status.and_then(|status| status.try_into().ok()),
+            code: text(Member::ErrorCode)?,
+            title: text(Member::Title)?,
+            message: text(Member::Message)?,
+            error: text(Member::Error)?,
+            request_id: text(Member::RequestId)?,
+        })
+    }
+
+    /// The times in `member`. It was stepped over, since the type may come behind it: this is a second look.
+    fn timestamps(&self, member: Member, kind: TimestampKind, payload: &'a [u8]) -> Result<Option<Vec<Timed>>, Error> {
+        let Field::Compound(index) = self.field(member) else {
+            return Ok(None);
+        };
+        let mut scanner = Scanner::at(payload, index);
+        let value = scanner.value()?;
+        match scanner.duplicate() {
+            Some(index) => Err(Error::new(ErrorKind::DuplicateKey, index)),
+            None => Ok(items(value, kind)),
+        }
+    }
+}
+
+/// The three arrays as one list; None where one is missing, or they are of unequal length or hold something else.
+fn items(value: Value, kind: TimestampKind) -> Option<Vec<Timed>> {
+    let Value::Object(members) = value else { return None };
+    let (mut texts, mut starts, mut ends) = (None, None, None);
+    for (name, value) in members {
+        let slot = match name.as_str() {
+            "start" => &mut starts,
+            "end" => &mut ends,
+            name if name == kind.name() => &mut texts,
+            _ => continue,
+        };
+        let Value::Array(items) = value else { return None };
+        *slot = Some(items);
+    }
+    let (texts, starts, ends) = (texts?, starts?, ends?);
+    if texts.len() != starts.len() || texts.len() != ends.len() {
+        return None;
+    }
+    let times = starts.into_iter().zip(ends);
+    texts
+        .into_iter()
+        .zip(times)
+        .map(|(text, (start, end))| Some((string(text)?, number(&start)?, number(&end)?)))
+        .collect()
+}
+
+fn string(value: Value) -> Option<String> {
+    match value {
+        Value::String(string) => Some(string),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match *value {
+        Value::Int(integer) => Some(integer as f64),
+        Value::Float(float) => Some(float),
+        _ => None,
+    }
+}

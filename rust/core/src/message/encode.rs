@@ -1,0 +1,360 @@
+//! Messages to JSON, appended to a buffer (protocol.md 3 and 4; what each field must be is binding there, 12.8).
+//!
+//! Strings are escaped as little as JSON allows, floats written in their shortest exact form. A float that is not finite
+//! has no form in JSON and is written as 0.0.
+
+use std::fmt;
+use std::io::Write as _;
+
+use voxwire_kernels::base64;
+
+use super::TimestampKind;
+use super::json::{self, ErrorKind, Names, Scanner};
+
+/// `status_code` of everything but an error.
+const PARTIAL_CONTENT: &str = "206";
+
+/// A `chunk`: its length is known before it is written, so that a frame's head can be.
+pub struct Chunk<'a> {
+    context_id: &'a str,
+    context_id_len: usize,
+    data: &'a [u8],
+    step_time: Float,
+    flush_id: Option<u64>,
+}
+
+impl<'a> Chunk<'a> {
+    const HEAD: &'static str = r#"{"type":"chunk","context_id":"#;
+    const DATA: &'static str = r#","data":""#;
+    const TAIL: &'static str = r#"","done":false,"status_code":206,"step_time":"#;
+    const FLUSH_ID: &'static str = r#","flush_id":"#;
+
+    /// `data` are the bytes of whole samples, `step_time_ms` the milliseconds that it took to make them.
+    pub fn new(context_id: &'a str, data: &'a [u8], step_time_ms: f64, flush_id: Option<u64>) -> Self {
+        Self {
+            context_id,
+            context_id_len: string_len(context_id),
+            data,
+            step_time: Float::new(step_time_ms),
+            flush_id,
+        }
+    }
+
+    /// Exactly how many bytes [`append_to`](Self::append_to) appends.
+    pub fn encoded_len(&self) -> usize {
+        Self::HEAD.len()
+            + self.context_id_len
+            + Self::DATA.len()
+            + base64::encoded_len(self.data.len()).unwrap_or_default()
+            + Self::TAIL.len()
+            + self.step_time.as_bytes().len()
+            + self
+                .flush_id
+                .map_or(0, |flush_id| Self::FLUSH_ID.len() + decimal_len(flush_id))
+            + 1
+    }
+
+    /// Appends the message.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.encoded_len());
+        out.extend_from_slice(Self::HEAD.as_bytes());
+        string(out, self.context_id);
+        out.extend_from_slice(Self::DATA.as_bytes());
+        base64::encode(self.data, out);
+        out.extend_from_slice(Self::TAIL.as_bytes());
+        out.extend_from_slice(self.step_time.as_bytes());
+        flush_id(out, self.flush_id);
+        out.push(b'}');
+    }
+}
+
+/// Appends `timestamps` or `phoneme_timestamps`; `items` are (text, start in seconds, end in seconds).
+pub fn timestamps<S: AsRef<str>>(
+    out: &mut Vec<u8>,
+    context_id: &str,
+    kind: TimestampKind,
+    items: &[(S, f64, f64)],
+    flush_id: Option<u64>,
+) {
+    let (message_type, member) = match kind {
+        TimestampKind::Words => ("timestamps", "word_timestamps"),
+        TimestampKind::Phonemes => ("phoneme_timestamps", "phoneme_timestamps"),
+    };
+    head(out, message_type, context_id, false);
+    self::flush_id(out, flush_id);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(member.as_bytes());
+    out.extend_from_slice(b"\":{\"");
+    out.extend_from_slice(kind.name().as_bytes());
+    out.extend_from_slice(b"\":");
+    array(out, items, |out, (text, _, _)| {
+        string(out, text.as_ref());
+    });
+    out.extend_from_slice(b",\"start\":");
+    array(out, items, |out, &(_, start, _)| {
+        out.extend_from_slice(Float::new(start).as_bytes());
+    });
+    out.extend_from_slice(b",\"end\":");
+    array(out, items, |out, &(_, _, end)| {
+        out.extend_from_slice(Float::new(end).as_bytes());
+    });
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends `flush_done`.
+pub fn flush_done(out: &mut Vec<u8>, context_id: &str, flush_id: u64) {
+    head(out, "flush_done", context_id, false);
+    self::flush_id(out, Some(flush_id));
+    out.extend_from_slice(b",\"flush_done\":true}");
+}
+
+/// Appends `done`.
+pub fn done(out: &mut Vec<u8>, context_id: &str) {
+    head(out, "done", context_id, true);
+    out.push(b'}');
+}
+
+/// An `error`, to be sent in the superset shape (protocol.md 4.6 and 9.1).
+#[derive(Debug, Clone, Copy)]
+pub struct Error<'a> {
+    /// The context; left out where it is not known.
+    pub context_id: Option<&'a str>,
+    /// `status_code`.
+    pub status: u16,
+    /// `error_code`; null where there is none.
+    pub code: Option<&'a str>,
+    /// `title`.
+    pub title: &'a str,
+    /// `message`.
+    pub message: &'a str,
+    /// `request_id`: that of the connection.
+    pub request_id: &'a str,
+}
+
+/// Appends an `error`.
+pub fn error(out: &mut Vec<u8>, error: &Error<'_>) {
+    out.extend_from_slice(br#"{"type":"error","done":true"#);
+    if let Some(context_id) = error.context_id {
+        out.extend_from_slice(br#","context_id":"#);
+        string(out, context_id);
+    }
+    out.extend_from_slice(br#","status_code":"#);
+    integer(out, error.status.into());
+    out.extend_from_slice(br#","error_code":"#);
+    match error.code {
+        Some(code) => string(out, code),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(br#","title":"#);
+    string(out, error.title);
+    out.extend_from_slice(br#","message":"#);
+    string(out, error.message);
+    out.extend_from_slice(br#","error":""#);
+    escape(out, error.title);
+    out.extend_from_slice(b": ");
+    escape(out, error.message);
+    out.extend_from_slice(br#"","request_id":"#);
+    string(out, error.request_id);
+    out.push(b'}');
+}
+
+/// A generation request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The context.
+    pub context_id: &'a str,
+    /// The text of this input.
+    pub transcript: &'a str,
+    /// More inputs may follow.
+    pub continues: bool,
+    /// This input ends a segment; sent only where true.
+    pub flush: bool,
+    /// Every other member, as one JSON object.
+    pub settings: &'a [u8],
+}
+
+/// Why the settings of a request cannot be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingsError {
+    /// They are no JSON object as voxwire reads it.
+    Json(json::Error),
+    /// They hold a member that the request has itself.
+    Reserved {
+        /// The member.
+        name: &'static str,
+    },
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Json(error) => write!(formatter, "settings with {error}"),
+            Self::Reserved { name } => write!(formatter, "settings with the member {name}, which is set by itself"),
+        }
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+/// Appends a generation request; nothing where the settings are refused.
+pub fn request(out: &mut Vec<u8>, request: &Request<'_>) -> Result<(), SettingsError> {
+    let members = members_of(request.settings)?;
+    out.reserve(members.len() + request.transcript.len() + request.context_id.len() + 64);
+    out.extend_from_slice(br#"{"context_id":"#);
+    string(out, request.context_id);
+    out.extend_from_slice(br#","transcript":"#);
+    string(out, request.transcript);
+    out.extend_from_slice(if request.continues {
+        br#","continue":true"#
+    } else {
+        br#","continue":false"#
+    });
+    if request.flush {
+        out.extend_from_slice(br#","flush":true"#);
+    }
+    if !members.is_empty() {
+        out.push(b',');
+        out.extend_from_slice(members);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Appends a cancel request.
+pub fn cancel(out: &mut Vec<u8>, context_id: &str) {
+    out.extend_from_slice(br#"{"context_id":"#);
+    string(out, context_id);
+    out.extend_from_slice(br#","cancel":true}"#);
+}
+
+/// What stands between the braces of `settings`, proven to be members that may stand in a request.
+fn members_of(settings: &[u8]) -> Result<&[u8], SettingsError> {
+    let mut scanner = Scanner::new(settings, false);
+    let mut names = Names::default();
+    scanner.open_object().map_err(SettingsError::Json)?;
+    let start = scanner.index();
+    let mut end = start;
+    while let Some((key, index)) = scanner.next_member(end == start).map_err(SettingsError::Json)? {
+        let name = key.bytes();
+        for reserved in ["context_id", "transcript", "continue", "flush", "cancel"] {
+            if name.as_ref() == reserved.as_bytes() {
+                return Err(SettingsError::Reserved { name: reserved });
+            }
+        }
+        if !names.insert(name) {
+            return Err(SettingsError::Json(json::Error::new(ErrorKind::DuplicateKey, index)));
+        }
+        scanner.skip().map_err(SettingsError::Json)?;
+        end = scanner.index();
+    }
+    scanner.finish().map_err(SettingsError::Json)?;
+    Ok(&settings[start..end])
+}
+
+fn head(out: &mut Vec<u8>, message_type: &str, context_id: &str, done: bool) {
+    out.extend_from_slice(br#"{"type":""#);
+    out.extend_from_slice(message_type.as_bytes());
+    out.extend_from_slice(br#"","context_id":"#);
+    string(out, context_id);
+    out.extend_from_slice(if done { br#","done":true"# } else { br#","done":false"# });
+    out.extend_from_slice(br#","status_code":"#);
+    out.extend_from_slice(PARTIAL_CONTENT.as_bytes());
+}
+
+fn flush_id(out: &mut Vec<u8>, flush_id: Option<u64>) {
+    if let Some(flush_id) = flush_id {
+        out.extend_from_slice(Chunk::FLUSH_ID.as_bytes());
+        integer(out, flush_id);
+    }
+}
+
+fn array<T>(out: &mut Vec<u8>, items: &[T], mut item: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (index, value) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item(out, value);
+    }
+    out.push(b']');
+}
+
+fn integer(out: &mut Vec<u8>, mut integer: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (integer % 10) as u8;
+        integer /= 10;
+        if integer == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+fn decimal_len(integer: u64) -> usize {
+    integer.checked_ilog10().unwrap_or(0) as usize + 1
+}
+
+/// The text of a float. The longest that Rust writes has 24 bytes.
+struct Float {
+    text: [u8; 32],
+    len: usize,
+}
+
+impl Float {
+    fn new(value: f64) -> Self {
+        let value = if value.is_finite() { value } else { 0.0 };
+        let mut text = [0; 32];
+        let mut rest = &mut text[..];
+        // `Debug` writes exponents where `Display` writes hundreds of digits; both are the shortest exact form.
+        let written = write!(rest, "{value:?}").map(|()| rest.len());
+        let len = text.len() - written.unwrap_or(text.len());
+        Self { text, len }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    escape(out, text);
+    out.push(b'"');
+}
+
+fn needs_escape(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Appends `text` with what JSON asks to be escaped, and only that, escaped.
+fn escape(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    while let Some(run) = rest.iter().position(|&byte| needs_escape(byte)) {
+        out.extend_from_slice(&rest[..run]);
+        match rest[run] {
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte => {
+                let digit = |number: u8| b"0123456789abcdef"[usize::from(number & 15)];
+                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte)]);
+            }
+        }
+        rest = &rest[run + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// How long [`string`] is.
+fn string_len(text: &str) -> usize {
+    let escapes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    });
+    text.len() + 2 + escapes.sum::<usize>()
+}

@@ -1,0 +1,411 @@
+//! The connection: arguments in, core called, results out.
+//!
+//! A call borrows the connection; one from another thread or from inside a call (a finaliser, a getter of a foreign
+//! object) meanwhile raises `RuntimeError`. No foreign code runs while the core works: what may run some, such as making
+//! events or letting go of owners, happens while the core is not borrowed.
+
+use std::mem::MaybeUninit;
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+use voxwire_core::connection::{self, Config, Host, Input, OutOfMemory};
+use voxwire_core::context::{ClientVerdict, ServerAction, ServerEvent, ServerInput, ServerState};
+use voxwire_core::error::close_code;
+use voxwire_core::frame::Role;
+use voxwire_core::message::{TimestampKind, encode};
+
+use crate::audio::read_format;
+use crate::buffers::{new_bytes, with_bytes};
+use crate::errors::{command_error, value_error};
+use crate::events::{self, Owner};
+
+type Core = connection::Connection<Owner, Py<PyBytes>>;
+
+/// What Python lends to the core: `bytes` that are written once, and counted references.
+struct PythonHost<'py>(Python<'py>);
+
+impl Host for PythonHost<'_> {
+    type Buffer = Py<PyBytes>;
+    type Owner = Owner;
+
+    fn share(&self, owner: &Owner) -> Owner {
+        owner.share(self.0)
+    }
+
+    fn make(
+        &self,
+        size: usize,
+        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
+    ) -> Result<Option<Py<PyBytes>>, OutOfMemory> {
+        new_bytes(self.0, size, fill).map_err(|_| OutOfMemory)
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Py<PyBytes>) -> &'a [u8] {
+        buffer.as_bytes(self.0)
+    }
+}
+
+/// One WebSocket after its upgrade: bytes in, events out; no socket, no clock.
+#[pyclass(module = "voxwire._core")]
+pub(crate) struct Connection {
+    core: Core,
+}
+
+#[pymethods]
+impl Connection {
+    #[new]
+    #[pyo3(signature = (
+        role,
+        *,
+        messages = true,
+        max_message_bytes = None,
+        ping_interval_s = Some(connection::PING_INTERVAL_S),
+        ping_timeout_s = connection::PING_TIMEOUT_S,
+        close_timeout_s = connection::CLOSE_TIMEOUT_S,
+        inactivity_timeout_s = Some(connection::INACTIVITY_TIMEOUT_S),
+        seed = None,
+        now = 0.0,
+    ), text_signature = "(role, *, messages=True, max_message_bytes=None, ping_interval_s=20.0, \
+        ping_timeout_s=20.0, close_timeout_s=2.0, inactivity_timeout_s=10.0, seed=None, now=0.0)")]
+    #[expect(clippy::too_many_arguments, reason = "each is a keyword of the Python signature")]
+    fn new(
+        py: Python<'_>,
+        role: &str,
+        messages: bool,
+        max_message_bytes: Option<u64>,
+        ping_interval_s: Option<f64>,
+        ping_timeout_s: f64,
+        close_timeout_s: f64,
+        inactivity_timeout_s: Option<f64>,
+        seed: Option<&Bound<'_, PyAny>>,
+        now: f64,
+    ) -> PyResult<Self> {
+        let role = role_from_name(role)?;
+        let config = Config {
+            role,
+            messages,
+            max_message_bytes,
+            ping_interval_s: ping_interval_s
+                .map(|time_s| duration("ping_interval_s", time_s))
+                .transpose()?,
+            ping_timeout_s: duration("ping_timeout_s", ping_timeout_s)?,
+            close_timeout_s: duration("close_timeout_s", close_timeout_s)?,
+            inactivity_timeout_s: inactivity_timeout_s
+                .map(|time_s| duration("inactivity_timeout_s", time_s))
+                .transpose()?,
+            seed: read_seed(py, role, seed)?,
+            now: moment(Some(now))?.unwrap_or_default(),
+        };
+        Ok(Self {
+            core: Core::new(&config),
+        })
+    }
+
+    #[getter]
+    fn role(&self) -> &'static str {
+        match self.core.role() {
+            Role::Client => "client",
+            Role::Server => "server",
+        }
+    }
+
+    #[getter]
+    fn state(&self) -> &'static str {
+        self.core.state().name()
+    }
+
+    #[getter]
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.core.counters();
+        let dict = PyDict::new(py);
+        dict.set_item(intern!(py, "messages"), counters.messages)?;
+        dict.set_item(intern!(py, "bytes"), counters.bytes)?;
+        dict.set_item(intern!(py, "late"), counters.late)?;
+        dict.set_item(intern!(py, "unknown_contexts"), counters.unknown_contexts)?;
+        dict.set_item(intern!(py, "unknown_types"), counters.unknown_types)?;
+        dict.set_item(intern!(py, "dropped_timestamps"), counters.dropped_timestamps)?;
+        Ok(dict)
+    }
+
+    #[getter]
+    fn transmit_size(&self) -> usize {
+        self.core.transmit_size()
+    }
+
+    #[pyo3(signature = (data, now = None))]
+    fn handle_data(&mut self, data: &Bound<'_, PyAny>, now: Option<f64>) -> PyResult<()> {
+        let (now, host) = (moment(now)?, PythonHost(data.py()));
+        with_bytes(data, |data| self.core.handle_data(data, now, &host))
+    }
+
+    #[pyo3(signature = (now = None))]
+    fn handle_eof(&mut self, now: Option<f64>) -> PyResult<()> {
+        self.core.handle_eof(moment(now)?);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: f64) -> PyResult<()> {
+        if let Some(now) = moment(Some(now))? {
+            self.core.handle_timeout(now);
+        }
+        Ok(())
+    }
+
+    fn poll_transmit<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.core.poll_transmit())
+    }
+
+    fn poll_events<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = slf.py();
+        let events = slf.try_borrow_mut()?.core.poll_events();
+        let objects: Vec<_> = events
+            .into_iter()
+            .map(|event| events::to_python(py, event))
+            .collect::<PyResult<_>>()?;
+        PyList::new(py, objects)
+    }
+
+    fn poll_timeout(&self) -> Option<f64> {
+        self.core.poll_timeout()
+    }
+
+    fn send_text(&mut self, payload: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(text) = payload.cast::<PyString>() {
+            return self.core.send_text(text.to_str()?.as_bytes()).map_err(command_error);
+        }
+        with_bytes(payload, |payload| self.core.send_text(payload))?.map_err(command_error)
+    }
+
+    fn send_binary(&mut self, payload: &Bound<'_, PyAny>) -> PyResult<()> {
+        with_bytes(payload, |payload| self.core.send_binary(payload))?.map_err(command_error)
+    }
+
+    #[pyo3(signature = (payload = None), text_signature = "($self, /, payload=b'')")]
+    fn send_ping(&mut self, payload: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        match payload {
+            Some(payload) => with_bytes(payload, |payload| self.core.send_ping(payload))?,
+            None => self.core.send_ping(b""),
+        }
+        .map_err(command_error)
+    }
+
+    #[pyo3(
+        signature = (code = close_code::NORMAL, reason = "", now = None),
+        text_signature = "($self, /, code=1000, reason='', now=None)"
+    )]
+    fn close(&mut self, code: u16, reason: &str, now: Option<f64>) -> PyResult<()> {
+        self.core.close(Some(code), reason, moment(now)?).map_err(command_error)
+    }
+
+    fn open_context(&mut self, context_id: &str, context: Py<PyAny>, format: Bound<'_, PyAny>) -> PyResult<()> {
+        let layout = read_format(&format)?;
+        let owner = Owner {
+            context,
+            format: format.unbind(),
+        };
+        self.core
+            .open_context(context_id, owner, layout, None)
+            .map_err(command_error)
+    }
+
+    #[pyo3(signature = (
+        context_id, transcript, *, continues, flush = false, settings, buffer_delay_ms = 3000, now = None
+    ))]
+    #[expect(clippy::too_many_arguments, reason = "each is a keyword of the Python signature")]
+    fn send_input(
+        &mut self,
+        context_id: &str,
+        transcript: &str,
+        continues: bool,
+        flush: bool,
+        settings: &Bound<'_, PyAny>,
+        buffer_delay_ms: u32,
+        now: Option<f64>,
+    ) -> PyResult<&'static str> {
+        let now = moment(now)?;
+        with_bytes(settings, |settings| {
+            let input = Input {
+                transcript,
+                continues,
+                flush,
+                settings,
+                buffer_delay_ms,
+            };
+            self.core.send_input(context_id, &input, now)
+        })?
+        .map(ClientVerdict::name)
+        .map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, now = None))]
+    fn send_cancel(&mut self, context_id: &str, now: Option<f64>) -> PyResult<bool> {
+        self.core.send_cancel(context_id, moment(now)?).map_err(command_error)
+    }
+
+    fn fail_context(&mut self, context_id: &str) -> PyResult<()> {
+        self.core.give_up_context(context_id, None).map_err(command_error)
+    }
+
+    fn forget_context(&mut self, context_id: &str) -> PyResult<()> {
+        self.core.give_up_context(context_id, None).map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, now = None))]
+    fn context_state(&mut self, context_id: &str, now: Option<f64>) -> PyResult<&'static str> {
+        self.core
+            .context_state(context_id, moment(now)?)
+            .map(ServerState::name)
+            .map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, transcript, *, continues, flush, valid, now = None))]
+    fn handle_input(
+        &mut self,
+        context_id: &str,
+        transcript: Option<&str>,
+        continues: bool,
+        flush: bool,
+        valid: bool,
+        now: Option<f64>,
+    ) -> PyResult<&'static str> {
+        let input = ServerInput {
+            transcript,
+            continues,
+            flush,
+            valid,
+        };
+        let action = self.core.handle_input(context_id, &input, moment(now)?);
+        action.map(ServerAction::name).map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, now = None))]
+    fn handle_cancel(&mut self, context_id: &str, now: Option<f64>) -> PyResult<&'static str> {
+        self.core
+            .handle_cancel(context_id, moment(now)?)
+            .map(ServerAction::name)
+            .map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, event, now = None))]
+    fn handle_context(&mut self, context_id: &str, event: &str, now: Option<f64>) -> PyResult<&'static str> {
+        let event = ServerEvent::from_name(event)
+            .ok_or_else(|| value_error("event must be synthesis_failed, drained or expired"))?;
+        let action = self.core.handle_context(context_id, event, moment(now)?);
+        action.map(ServerAction::name).map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, data, *, step_time_ms, flush_id = None))]
+    fn send_chunk(
+        &mut self,
+        context_id: &str,
+        data: &Bound<'_, PyAny>,
+        step_time_ms: f64,
+        flush_id: Option<u64>,
+    ) -> PyResult<()> {
+        with_bytes(data, |data| {
+            self.core.send_chunk(context_id, data, step_time_ms, flush_id)
+        })?
+        .map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, kind, items, *, flush_id = None))]
+    #[expect(clippy::needless_pass_by_value, reason = "extracted from Python as an owned value")]
+    fn send_timestamps(
+        &mut self,
+        context_id: &str,
+        kind: &str,
+        items: Vec<(String, f64, f64)>,
+        flush_id: Option<u64>,
+    ) -> PyResult<()> {
+        let kind = [TimestampKind::Words, TimestampKind::Phonemes]
+            .into_iter()
+            .find(|known| known.name() == kind)
+            .ok_or_else(|| value_error("kind must be words or phonemes"))?;
+        self.core
+            .send_timestamps(context_id, kind, &items, flush_id)
+            .map_err(command_error)
+    }
+
+    fn send_flush_done(&mut self, context_id: &str, flush_id: u64) -> PyResult<()> {
+        self.core.send_flush_done(context_id, flush_id).map_err(command_error)
+    }
+
+    fn send_done(&mut self, context_id: &str) -> PyResult<()> {
+        self.core.send_done(context_id).map_err(command_error)
+    }
+
+    #[pyo3(signature = (context_id, *, status, title, message, request_id, code = None))]
+    fn send_error(
+        &mut self,
+        context_id: Option<&str>,
+        status: u16,
+        title: &str,
+        message: &str,
+        request_id: &str,
+        code: Option<&str>,
+    ) -> PyResult<()> {
+        let error = encode::Error {
+            context_id,
+            status,
+            code,
+            title,
+            message,
+            request_id,
+        };
+        self.core.send_error(&error).map_err(command_error)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Connection role={} state={}>", self.role(), self.state())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.core.owners().try_for_each(|owner| owner.traverse(&visit))
+    }
+
+    /// Lets go of everything that may refer back to us; what is left is a closed connection.
+    fn __clear__(&mut self) {
+        self.core.abandon();
+    }
+}
+
+fn role_from_name(name: &str) -> PyResult<Role> {
+    match name {
+        "client" => Ok(Role::Client),
+        "server" => Ok(Role::Server),
+        _ => Err(value_error("role must be client or server")),
+    }
+}
+
+/// A server masks nothing, so that it needs no seed.
+fn read_seed(py: Python<'_>, role: Role, seed: Option<&Bound<'_, PyAny>>) -> PyResult<[u8; 32]> {
+    let seed = match (seed, role) {
+        (Some(seed), _) => seed.clone(),
+        (None, Role::Client) => py
+            .import(intern!(py, "os"))?
+            .call_method1(intern!(py, "urandom"), (size_of::<[u8; 32]>(),))?,
+        (None, Role::Server) => return Ok([0; 32]),
+    };
+    with_bytes(&seed, |seed| <[u8; 32]>::try_from(seed).map_err(|_| seed.len()))?
+        .map_err(|size| value_error(format!("seed of {size} bytes, must be 32")))
+}
+
+/// A time span that a timer can wait for.
+fn duration(name: &str, time_s: f64) -> PyResult<f64> {
+    if time_s.is_finite() && time_s > 0.0 {
+        return Ok(time_s);
+    }
+    Err(value_error(format!(
+        "{name} of {time_s}, must be a positive number of seconds"
+    )))
+}
+
+/// A point in time; the order of times must hold.
+fn moment(now: Option<f64>) -> PyResult<Option<f64>> {
+    match now {
+        Some(now) if !now.is_finite() => Err(value_error("now must be a finite number of seconds")),
+        now => Ok(now),
+    }
+}

@@ -1,0 +1,418 @@
+//! The events, as Python objects. A `repr` shows no audio, no transcript and no id.
+
+use pyo3::PyClass;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+use voxwire_core::connection::{Closed as ClosedInfo, Failure, TimedOut};
+use voxwire_core::message::TimestampKind;
+use voxwire_core::message::json::Value;
+
+use crate::values;
+
+/// The Python objects that a context belongs to.
+pub(crate) struct Owner {
+    pub(crate) context: Py<PyAny>,
+    pub(crate) format: Py<PyAny>,
+}
+
+impl Owner {
+    pub(crate) fn share(&self, py: Python<'_>) -> Self {
+        Self {
+            context: self.context.clone_ref(py),
+            format: self.format.clone_ref(py),
+        }
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)?;
+        visit.call(&self.format)
+    }
+}
+
+/// What the core tells of this binding.
+pub(crate) type CoreEvent = voxwire_core::connection::Event<Owner, Py<PyBytes>>;
+
+/// Makes the Python object of an event.
+pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>> {
+    use voxwire_core::connection::Event;
+    match event {
+        Event::Audio {
+            owner,
+            data,
+            start_s,
+            flush_id,
+        } => {
+            let Owner { context, format } = owner;
+            object(
+                py,
+                Audio {
+                    data,
+                    format,
+                    start_s,
+                    flush_id,
+                    context,
+                },
+            )
+        }
+        Event::Timestamps {
+            owner,
+            kind,
+            items,
+            flush_id,
+        } => {
+            let items = PyList::new(py, items)?.unbind();
+            object(
+                py,
+                Timestamps {
+                    context: owner.context,
+                    kind: TimestampKind::name(kind),
+                    items,
+                    flush_id,
+                },
+            )
+        }
+        Event::FlushDone { owner, flush_id } => object(
+            py,
+            FlushDone {
+                flush_id,
+                context: owner.context,
+            },
+        ),
+        Event::Finished { owner, expired } => object(
+            py,
+            Finished {
+                context: owner.context,
+                expired,
+            },
+        ),
+        Event::Failed { owner, failure } => object(
+            py,
+            Failed {
+                context: owner.context,
+                failure: *failure,
+            },
+        ),
+        Event::Text(text) => object(
+            py,
+            Message {
+                data: text.into_pyobject(py)?.into_any().unbind(),
+            },
+        ),
+        Event::Binary(data) => object(
+            py,
+            Message {
+                data: PyBytes::new(py, &data).into_any().unbind(),
+            },
+        ),
+        Event::Request { context_id, fields } => object(py, Request::new(py, context_id, fields)?),
+        Event::Cancel { context_id } => object(py, Cancel { context_id }),
+        Event::Unusable {
+            context_id,
+            reason,
+            continues,
+        } => object(
+            py,
+            Unusable {
+                context_id,
+                reason,
+                continues,
+            },
+        ),
+        Event::Closed(info) => object(py, Closed { info }),
+    }
+}
+
+fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
+where
+    T: PyClass + Into<PyClassInitializer<T>>,
+{
+    Ok(Py::new(py, value)?.into_any())
+}
+
+fn shown(flush_id: Option<u64>) -> String {
+    flush_id.map_or_else(|| "None".to_owned(), |id| id.to_string())
+}
+
+/// A piece of audio of one context: whole samples, strictly decoded.
+#[pyclass(frozen, get_all, module = "voxwire._core", freelist = 64)]
+pub(crate) struct Audio {
+    data: Py<PyBytes>,
+    format: Py<PyAny>,
+    start_s: f64,
+    flush_id: Option<u64>,
+    context: Py<PyAny>,
+}
+
+#[pymethods]
+impl Audio {
+    #[new]
+    #[pyo3(signature = (data, format, start_s, flush_id, context = None))]
+    fn new(
+        py: Python<'_>,
+        data: Py<PyBytes>,
+        format: Py<PyAny>,
+        start_s: f64,
+        flush_id: Option<u64>,
+        context: Option<Py<PyAny>>,
+    ) -> Self {
+        Self {
+            data,
+            format,
+            start_s,
+            flush_id,
+            context: context.unwrap_or_else(|| py.None()),
+        }
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let size = self.data.as_bytes(py).len();
+        format!(
+            "<Audio of {size} bytes, start_s={}, flush_id={}>",
+            self.start_s,
+            shown(self.flush_id)
+        )
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)?;
+        visit.call(&self.format)
+    }
+}
+
+/// Word or phoneme times of one context, as received.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Timestamps {
+    context: Py<PyAny>,
+    kind: &'static str,
+    items: Py<PyList>,
+    flush_id: Option<u64>,
+}
+
+#[pymethods]
+impl Timestamps {
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let count = self.items.bind(py).len();
+        format!(
+            "<Timestamps of {count} {}, flush_id={}>",
+            self.kind,
+            shown(self.flush_id)
+        )
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)?;
+        visit.call(&self.items)
+    }
+}
+
+/// Everything before flush `flush_id` has arrived.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct FlushDone {
+    flush_id: Option<u64>,
+    context: Py<PyAny>,
+}
+
+#[pymethods]
+impl FlushDone {
+    #[new]
+    #[pyo3(signature = (flush_id, context = None))]
+    fn new(py: Python<'_>, flush_id: Option<u64>, context: Option<Py<PyAny>>) -> Self {
+        Self {
+            flush_id,
+            context: context.unwrap_or_else(|| py.None()),
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<FlushDone flush_id={}>", shown(self.flush_id))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)
+    }
+}
+
+/// The context ended well.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Finished {
+    context: Py<PyAny>,
+    expired: bool,
+}
+
+#[pymethods]
+impl Finished {
+    fn __repr__(&self) -> &'static str {
+        if self.expired {
+            "<Finished expired>"
+        } else {
+            "<Finished>"
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)
+    }
+}
+
+/// The context failed.
+#[pyclass(frozen, module = "voxwire._core")]
+pub(crate) struct Failed {
+    context: Py<PyAny>,
+    failure: Failure,
+}
+
+#[pymethods]
+impl Failed {
+    #[getter]
+    fn context(&self, py: Python<'_>) -> Py<PyAny> {
+        self.context.clone_ref(py)
+    }
+
+    #[getter]
+    fn side(&self) -> &'static str {
+        self.failure.side()
+    }
+
+    #[getter]
+    fn code(&self) -> Option<&str> {
+        self.failure.code.as_deref()
+    }
+
+    #[getter]
+    fn status(&self) -> Option<u16> {
+        self.failure.status
+    }
+
+    #[getter]
+    fn message(&self) -> &str {
+        &self.failure.message
+    }
+
+    #[getter]
+    fn request_id(&self) -> Option<&str> {
+        self.failure.request_id.as_deref()
+    }
+
+    fn __repr__(&self) -> String {
+        let code = self.failure.code.as_deref().unwrap_or("None");
+        format!("<Failed side={} code={code}>", self.side())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)
+    }
+}
+
+/// A plain WebSocket message.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Message {
+    data: Py<PyAny>,
+}
+
+#[pymethods]
+impl Message {
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let data = self.data.bind(py);
+        match data.cast::<PyBytes>() {
+            Ok(bytes) => format!("<Message of {} bytes>", bytes.as_bytes().len()),
+            Err(_) => format!("<Message of {} characters>", data.len().unwrap_or_default()),
+        }
+    }
+}
+
+/// A generation request, as the server received it.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Request {
+    context_id: Option<String>,
+    fields: Py<PyDict>,
+}
+
+impl Request {
+    fn new(py: Python<'_>, context_id: Option<String>, fields: Vec<(&'static str, Value)>) -> PyResult<Self> {
+        Ok(Self {
+            context_id,
+            fields: values::members(py, fields)?.unbind(),
+        })
+    }
+}
+
+#[pymethods]
+impl Request {
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("<Request of {} fields>", self.fields.bind(py).len())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.fields)
+    }
+}
+
+/// A cancel request.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Cancel {
+    context_id: String,
+}
+
+#[pymethods]
+impl Cancel {
+    #[expect(clippy::unused_self, reason = "a slot of Python, which shows no id")]
+    fn __repr__(&self) -> &'static str {
+        "<Cancel>"
+    }
+}
+
+/// A message that is neither request nor cancel.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Unusable {
+    context_id: Option<String>,
+    reason: String,
+    continues: bool,
+}
+
+#[pymethods]
+impl Unusable {
+    fn __repr__(&self) -> String {
+        format!("<Unusable: {}>", self.reason)
+    }
+}
+
+/// The last event: the WebSocket is over.
+#[pyclass(frozen, module = "voxwire._core")]
+pub(crate) struct Closed {
+    info: ClosedInfo,
+}
+
+#[pymethods]
+impl Closed {
+    #[getter]
+    fn code(&self) -> u16 {
+        self.info.code
+    }
+
+    #[getter]
+    fn reason(&self) -> &str {
+        &self.info.reason
+    }
+
+    #[getter]
+    fn clean(&self) -> bool {
+        self.info.clean
+    }
+
+    #[getter]
+    fn error(&self) -> Option<&str> {
+        self.info.error.as_deref()
+    }
+
+    #[getter]
+    fn timed_out(&self) -> Option<&'static str> {
+        self.info.timed_out.map(TimedOut::name)
+    }
+
+    /// Leaves the peer's reason out: it may repeat what we sent.
+    fn __repr__(&self) -> String {
+        let how = if self.info.clean { "clean" } else { "not clean" };
+        format!("<Closed code={} {how}>", self.info.code)
+    }
+}

@@ -1,0 +1,201 @@
+"""The command line as its user meets it: what it prints, one line per error, the exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import pytest
+
+VOXWIRE = Path(sys.executable).parent / "voxwire"
+ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith(("VOXWIRE", "CARTESIA"))}
+
+
+def voxwire(*arguments: str, cwd: Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [VOXWIRE, *arguments],
+        cwd=cwd,
+        input=stdin,
+        env=ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], status: int, *words: str) -> None:
+    assert result.returncode == status, result.stderr
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("voxwire: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    """A server with a key, as a process of its own."""
+    process = subprocess.Popen(
+        [VOXWIRE, "serve", "--port", "0", "--engine", "tone", "--api-key", "k-secret"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    announced = json.loads(process.stdout.readline())
+    yield process, announced
+    if process.poll() is None:
+        process.kill()
+    process.wait(10)
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_say_speaks_into_a_file(tmp_path: Path) -> None:
+    result = voxwire("say", "Hello there.", "--url", "embedded:tone", "--to", "file:out.wav", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["outcome"] == "finished"
+    assert [word["text"] for word in record["words"]] == ["Hello", "there."]
+    with wave.open(str(tmp_path / "out.wav")) as file:
+        assert file.getnframes() / file.getframerate() == pytest.approx(record["audio_s"], abs=1e-6)
+
+
+def test_say_takes_standard_input_and_gives_standard_output(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [VOXWIRE, "say", "--url", "embedded:tone", "--to", "raw:-", "--json"],
+        input=b"One two.",
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        timeout=50,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    record = json.loads(result.stderr.decode())
+    assert len(result.stdout) == round(record["audio_s"] * 24000) * 2
+    assert any(result.stdout)
+
+
+def test_say_speaks_a_file_and_an_asked_format(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Good morning.\n")
+    arguments = ["--file", "text.txt", "--encoding", "pcm_mulaw", "--sample-rate", "8000", "--url", "embedded:tone"]
+    result = voxwire("say", *arguments, "--to", "raw:out.raw", "--json", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out.raw").stat().st_size == round(json.loads(result.stdout)["audio_s"] * 8000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("say", "x", "--to", "out.wav"), 2, ("file:out.wav",)),
+        (("say", "x", "--to", "nothing:here"), 2, ("nothing", "null")),
+        (("say", "x", "--to", "file:no/such/folder/out.wav"), 6, ("no/such/folder",)),
+        (("say", "x", "--to", "null:?depth=2"), 2, ("depth",)),
+        (("say", "x", "--to", "null:", "--url", "embedded:nobody"), 2, ("nobody", "tone")),
+        (("say", "x", "--to", "null:", "--url", "embedded:tone", "--voice", "nobody"), 2, ("voice",)),
+        (("say", "x", "--to", "null:", "--url", "ftp://127.0.0.1"), 2, ("ftp",)),
+        (("say", "x", "--to", "null:", "--api-key", "k"), 2, ("key",)),
+        (("say", "x", "--file", "y", "--to", "null:"), 2, ("--file",)),
+        (("say", "--file", "absent.txt", "--to", "null:"), 2, ("absent.txt",)),
+        (("say", "x", "--speed", "fast"), 2, ("--speed",)),
+        (("shout",), 2, ("shout",)),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_misuse_is_one_line(arguments: tuple[str, ...], status: int, words: tuple[str, ...], tmp_path: Path) -> None:
+    assert_one_line(voxwire(*arguments, cwd=tmp_path), status, *words)
+
+
+def test_an_unreachable_server_is_status_3(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    result = voxwire("say", "x", "--to", "null:", "--url", f"ws://127.0.0.1:{port}", cwd=tmp_path)
+    assert_one_line(result, 3, f"127.0.0.1:{port}")
+
+
+def test_a_server_that_never_answers_is_bounded(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        assert_one_line(
+            voxwire("say", "x", "--to", "null:", "--url", url, "--timeout", "0.5", cwd=tmp_path), 8, "0.5 s"
+        )
+
+
+def test_a_wrong_key_is_status_4_and_is_not_shown(server, tmp_path: Path) -> None:
+    _, announced = server
+    result = voxwire("say", "x", "--to", "null:", "--url", announced["ws"], "--api-key", "wrong-k", cwd=tmp_path)
+    assert_one_line(result, 4)
+    assert "wrong-k" not in result.stderr
+    result = voxwire("say", "x", "--to", "null:", cwd=tmp_path, VOXWIRE_URL=announced["ws"], VOXWIRE_API_KEY="k-secret")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_status_6(tmp_path: Path) -> None:
+    result = voxwire("say", "x", "--to", "raw:/dev/full", "--url", "embedded:tone", cwd=tmp_path)
+    assert_one_line(result, 6, "/dev/full", "no space")
+
+
+def test_the_lists_name_what_is_installed(tmp_path: Path) -> None:
+    sinks = {row["name"]: row for row in json.loads(voxwire("sinks", "--json", cwd=tmp_path).stdout)}
+    assert {"null", "file", "raw"} <= sinks.keys()
+    assert sinks["file"]["state"] == "usable"
+    assert sinks["file"]["distribution"] == "voxwire-file"
+    engines = {row["name"]: row for row in json.loads(voxwire("engines", "--json", cwd=tmp_path).stdout)}
+    assert {"tone", "espeak"} <= engines.keys()
+    assert engines["espeak"]["state"] == "usable"
+    voices = json.loads(voxwire("voices", "--url", "embedded:tone", "--json", cwd=tmp_path).stdout)
+    assert len({voice["id"] for voice in voices}) == len(voices) > 0
+    assert "file" in voxwire("sinks", cwd=tmp_path).stdout
+
+
+def test_serve_announces_itself_drains_and_ends(server) -> None:
+    process, announced = server
+    assert announced["ws"].endswith("/tts/websocket")
+    assert announced["wss"] is None
+    assert announced["http"].startswith("http://127.0.0.1:")
+    assert announced["pid"] == process.pid
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 0
+
+
+def test_serve_refuses_an_open_port_without_a_key(tmp_path: Path) -> None:
+    assert_one_line(voxwire("serve", "--host", "0.0.0.0", "--port", "0", cwd=tmp_path), 2, "--no-auth")
+
+
+def test_an_interrupt_is_status_130(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [VOXWIRE, "say", "--url", "embedded:tone", "--to", "null:"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The text never ends, so the command runs until it is interrupted; its server is up once it has taken the text.
+    process.stdin.write("One two three. " * 4000)
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert process.stderr.read() == "voxwire: interrupted\n"
+    process.stdin.close()
+    process.stderr.close()
+
+
+def test_version(tmp_path: Path) -> None:
+    from voxwire.protocol import __version__
+
+    assert __version__ in voxwire("--version", cwd=tmp_path).stdout

@@ -349,12 +349,24 @@ async def test_done_before_own_close_expires_a_pushed_context() -> None:
             "Invalid model: No. (400, model_not_found)",
         ),
         ({"status_code": 401, "error": "Denied: key"}, voxwire.AuthenticationError, None, "Denied: key (401)"),
-        ({"status_code": 402, "error_code": "quota_exceeded", "title": "t", "message": "m"}, voxwire.PermissionDenied,
-         "quota_exceeded", "t: m (402, quota_exceeded)"),
-        ({"status_code": 404, "error_code": "voice_not_found", "title": "t", "message": "m", "error": "t: m"},
-         voxwire.NotFound, "voice_not_found", "t: m (404, voice_not_found)"),
-        ({"status_code": 429, "error_code": "concurrency_limited", "title": "t", "message": "m"},
-         voxwire.RateLimited, "concurrency_limited", "t: m (429, concurrency_limited)"),
+        (
+            {"status_code": 402, "error_code": "quota_exceeded", "title": "t", "message": "m"},
+            voxwire.PermissionDenied,
+            "quota_exceeded",
+            "t: m (402, quota_exceeded)",
+        ),
+        (
+            {"status_code": 404, "error_code": "voice_not_found", "title": "t", "message": "m", "error": "t: m"},
+            voxwire.NotFound,
+            "voice_not_found",
+            "t: m (404, voice_not_found)",
+        ),
+        (
+            {"status_code": 429, "error_code": "concurrency_limited", "title": "t", "message": "m"},
+            voxwire.RateLimited,
+            "concurrency_limited",
+            "t: m (429, concurrency_limited)",
+        ),
         ({"status_code": 500, "title": "t", "message": "m", "done": False}, voxwire.ServerError, None, "t: m (500)"),
         ({"error": "legacy"}, voxwire.ServerError, None, "legacy"),
     ],
@@ -564,15 +576,19 @@ async def test_a_cancelled_anext_loses_no_event() -> None:
     async with connected() as (client, peer):
         async with client.context("a", **options()) as context:
             await peer.receive()
+            data, cancelled = b"", 0
             for n in range(20):
                 step = asyncio.create_task(anext(context))
                 await asyncio.sleep(0)
                 peer.send(chunk(context.id, bytes([n, 0])))
                 step.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await step
+                try:
+                    data += (await step).data
+                except asyncio.CancelledError:
+                    cancelled += 1
+            assert cancelled
             peer.send(done(context.id))
-            data = b"".join([event.data async for event in context])
+            data += b"".join([event.data async for event in context])
     assert data == b"".join(bytes([n, 0]) for n in range(20))
 
 
@@ -664,7 +680,7 @@ async def test_an_attached_consumer_gets_what_waited_then_all_the_rest_and_the_e
             context.end_interrupted()
             context.end_played()
             assert (context.outcome, context.reason) == ("cancelled", "interrupted")
-            with pytest.raises(RuntimeError):
+            with pytest.raises(voxwire.ContextEnded):
                 await context.push("more")
         assert (await peer.receive())["context_id"] == marker.id
 

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripted_server import PATIENCE_S, chunk, done, error, timestamps
+from scripted_server import PATIENCE_S, Peer, chunk, done, error, timestamps
 from test_context import collect, connected, options
 
 import voxwire
@@ -250,22 +250,33 @@ async def test_a_failure_is_raised_by_feed_only_where_no_consumer_is() -> None:
                 assert tokens.closed.is_set()
 
 
+async def settle(client: voxwire.Client, peer: Peer) -> None:
+    """Returns once the client has read everything that was sent before."""
+    async with client.context("marker", **options()) as marker:
+        await peer.receive()
+        peer.send(done(marker.id))
+        await collect(marker)
+
+
+@pytest.fixture
+def processed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs count as processed at once, not only after a second."""
+    monkeypatch.setattr("voxwire.wire._UNPROCESSED_S", 1e-9)
+
+
+@pytest.mark.usefixtures("processed")
 async def test_an_early_done_is_survived_by_a_fresh_context() -> None:
     tokens = Tokens()
     async with connected() as (client, peer):
         async with client.context(tokens, **options(add_timestamps=True)) as context:
             tokens.queue.put_nowait("One. ")
             first = (await peer.receive())["context_id"]
-            loop = asyncio.get_running_loop()
-            started = loop.time()
             peer.send(chunk(first, SECOND), timestamps(first, ("One.", 0, 0.9)))
             events = [await anext(context), await anext(context)]
-            # Older than a second: it was processed, as its audio shows, and is not sent again.
-            await asyncio.sleep(max(0.0, started + 1.05 - loop.time()))
             peer.send(done(first))
-            while context.id == first and not peer.pending:
-                tokens.queue.put_nowait("Two.")
-                message = await peer.receive()
+            await settle(client, peer)
+            tokens.queue.put_nowait("Two.")
+            message = await peer.receive()
             second = message["context_id"]
             assert second != first
             assert message["transcript"] == "Two."
@@ -306,22 +317,17 @@ async def test_inputs_that_an_expiry_cannot_have_seen_are_sent_again() -> None:
             assert context.record.characters == 8
 
 
+@pytest.mark.usefixtures("processed")
 async def test_an_early_done_with_nothing_more_to_say_is_a_good_end() -> None:
     tokens = Tokens()
     async with connected() as (client, peer):
         async with client.context(tokens, **options()) as context:
             tokens.queue.put_nowait("One.")
             first = (await peer.receive())["context_id"]
-            loop = asyncio.get_running_loop()
-            started = loop.time()
             peer.send(chunk(first, SECOND))
             await anext(context)
-            await asyncio.sleep(max(0.0, started + 1.05 - loop.time()))
             peer.send(done(first))
-            async with client.context("marker", **options()) as marker:
-                await peer.receive()
-                peer.send(done(marker.id))
-                await collect(marker)
+            await settle(client, peer)
             tokens.queue.put_nowait(None)
             assert await collect(context) == []
             assert context.outcome == "finished"

@@ -507,11 +507,11 @@ class Context:
 
     # --- the wire's inputs ask us
 
-    def input_error(self) -> Exception | None:
-        """What a push must raise now; None while text may be sent."""
+    def input_error(self, *, under_way: bool = False) -> Exception | None:
+        """What a push must raise now; None while text may be sent. ``under_way``: it waited when the context ended."""
         if not self._ended and not self._refusing:
             return RuntimeError("push after finish") if self._wire.closing else None
-        if self._outcome == "failed" and self._error is not None and not self._raised:
+        if self._outcome == "failed" and self._error is not None and (under_way or not self._raised):
             return self._error
         if self._outcome == "failed":
             return RuntimeError("push on a context that has failed")

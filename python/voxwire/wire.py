@@ -33,8 +33,8 @@ _UNPROCESSED_S = 1.0
 class Owner(Protocol):
     """The context, as its wire sees it."""
 
-    def input_error(self) -> Exception | None:
-        """What a push must raise now; None while text may be sent."""
+    def input_error(self, *, under_way: bool = False) -> Exception | None:
+        """What a push must raise now; None while text may be sent. ``under_way``: it waited when the context ended."""
 
     def fail(self, error: VoxwireError) -> None:
         """The context cannot go on."""
@@ -122,7 +122,7 @@ class Wire:
                 self._gates.add(gate)
                 yield
         except TimeoutError:
-            error = self._owner.input_error() if gate.expired() else None
+            error = self._owner.input_error(under_way=True) if gate.expired() else None
             if error is None:
                 raise
             raise error from None

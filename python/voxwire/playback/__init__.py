@@ -5,5 +5,6 @@ from __future__ import annotations
 from voxwire.playback.heard import Certainty, Heard
 from voxwire.playback.output import Output, open_sink
 from voxwire.playback.playback import Playback, play
+from voxwire.sinks import default_address
 
-__all__ = ["Certainty", "Heard", "Output", "Playback", "open_sink", "play"]
+__all__ = ["Certainty", "Heard", "Output", "Playback", "default_address", "open_sink", "play"]

@@ -1,8 +1,8 @@
 //! One stream of floats from one sample rate to another, with the delay of the filter taken out.
 //!
-//! The work is done by rubato's FFT resampler, block by block: `in` frames of the source, the smallest whole
-//! number of periods in which both rates have whole frames, become `out` frames of the target. Its filter, a
-//! windowed sinc, is as long as a block, so the size of the blocks decides both the response and the delay:
+//! The work is done by rubato's FFT resampler, block by block. A block is a whole number of periods, the shortest
+//! time in which both rates have whole frames. The filter, a windowed sinc, is as long as a block, so the size of
+//! the blocks decides both the response and the delay:
 //!
 //! - With a Blackman-Harris window the stop band, from the lower Nyquist frequency up, lies below -109 dB at
 //!   any size, and the pass band is flat to 0.9 of that frequency (-0.005 dB) from 144 frames of the lower
@@ -25,8 +25,7 @@ use crate::FormatError;
 /// Frames of the lower rate that the filter needs for its response.
 const LEAST_FILTER_FRAMES: u64 = 144;
 
-/// The most samples that a block may have, of all channels, on the larger side: a second of 8 channels at 65
-/// kHz.
+/// The most samples that a block may have, of all channels, on the side of the higher rate: 2 MiB of floats.
 const MOST_BLOCK_SAMPLES: u64 = 8 * 65536;
 
 pub(crate) struct Resampler {

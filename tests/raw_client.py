@@ -141,7 +141,8 @@ class RawClient:
         messages = []
         while not messages or messages[-1]["type"] not in {"done", "error"}:
             messages.append(await self.receive())
-            assert messages[-1].get("context_id") == context_id, messages[-1]
+            got = messages[-1].get("context_id"), messages[-1]["type"]
+            assert got[0] == context_id, got
         return messages
 
     async def say(self, context_id: str, transcript: str, **fields: Any) -> list[dict[str, Any]]:

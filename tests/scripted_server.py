@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from voxwire.audio import AudioFormat, encode_base64
 from voxwire.protocol import Closed, Connection, Message, ServerHandshake
@@ -12,6 +12,7 @@ from voxwire.transport import Transport, attach, attach_socket
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from voxwire.protocol import Event
 
@@ -122,12 +123,13 @@ class ScriptedServer:
     Attributes:
         refusals: Answers (status, headers, body) for the next upgrades, first first; when empty, upgrades are accepted.
         pages: Bodies for other GET requests, by target.
-        silent: Takes connections and never answers.
+        silent: Takes requests and does not answer, until :meth:`answer`.
         attempts: Requests that came for a WebSocket.
         requests: Targets of other requests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
+        self._ssl_context = ssl_context
         self.refusals: list[tuple[int, list[tuple[str, str]], bytes]] = []
         self.pages: dict[str, bytes] = {}
         self.silent = False
@@ -142,11 +144,11 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"{'wss' if self._ssl_context else 'ws'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Arrival(self), "127.0.0.1", self.port)
+        self._server = await loop.create_server(lambda: _Arrival(self), "127.0.0.1", self.port, ssl=self._ssl_context)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -169,6 +171,12 @@ class ScriptedServer:
         async with asyncio.timeout(PATIENCE_S):
             await self._arrived.wait()
 
+    def answer(self) -> None:
+        """Is silent no more, and answers what came meanwhile."""
+        self.silent = False
+        for arrival in list(self._arrivals):
+            arrival.answer()
+
     def admit(self, peer: Peer) -> None:
         self._open.append(peer)
         self._peers.put_nowait(peer)
@@ -180,11 +188,11 @@ class _Arrival(asyncio.Protocol):
     def __init__(self, server: ScriptedServer) -> None:
         self._server = server
         self._handshake = ServerHandshake()
+        self._whole = False
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self._server._arrivals.add(self)
         self._server._arrived.set()
 
@@ -192,14 +200,21 @@ class _Arrival(asyncio.Protocol):
         self._server._arrivals.discard(self)
 
     def data_received(self, data: bytes) -> None:
+        self._whole = self._handshake.handle_data(data)
+        if not self._server.silent:
+            self.answer()
+
+    def answer(self) -> None:
         server, handshake = self._server, self._handshake
-        if server.silent or not handshake.handle_data(data):
+        if not self._whole:
             return
         if handshake.upgrade_failure() is not None:
             server.requests.append(handshake.target)
             page = server.pages.get(handshake.target)
-            status = 404 if page is None else 200
-            self.transport.write(ServerHandshake.refuse(status, [("Content-Type", "application/json")], page or b"{}"))
+            status = "404 Not Found" if page is None else "200 OK"
+            body = page or b"{}"
+            head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            self.transport.write(head.encode() + body)
             self.transport.close()
             return
         server.attempts += 1

@@ -100,11 +100,14 @@ async def test_pushes_are_verbatim_and_in_order_and_finish_closes() -> None:
 
 
 async def test_concurrent_pushes_before_the_connection_keep_their_order() -> None:
-    async with ScriptedServer() as server, voxwire.Client(server.url) as client:
-        async with client.context(**options()) as context:
-            await asyncio.gather(*(context.push(f"{n} ") for n in range(5)), context.finish())
-            peer = await server.accept()
-            assert [(await peer.receive())["transcript"] for _ in range(6)] == ["0 ", "1 ", "2 ", "3 ", "4 ", ""]
+    async with (
+        ScriptedServer() as server,
+        voxwire.Client(server.url) as client,
+        client.context(**options()) as context,
+    ):
+        await asyncio.gather(*(context.push(f"{n} ") for n in range(5)), context.finish())
+        peer = await server.accept()
+        assert [(await peer.receive())["transcript"] for _ in range(6)] == ["0 ", "1 ", "2 ", "3 ", "4 ", ""]
 
 
 async def test_finish_without_text_ends_it_without_a_message() -> None:
@@ -186,7 +189,7 @@ async def test_every_shape_with_unknown_fields_and_types() -> None:
             events = await collect(context)
         audio = [event for event in events if isinstance(event, Audio)]
         assert b"".join(event.data for event in audio) == PCM + PCM
-        assert [event.start_s for event in audio][0] == 0.0
+        assert audio[0].start_s == 0.0
         assert all(event.format == FORMAT for event in audio)
         others = [event for event in events if not isinstance(event, Audio)]
         assert others[0] == Words((Word("Hello", 0.0, 0.25, (0, 5)),))
@@ -208,32 +211,34 @@ async def test_every_shape_with_unknown_fields_and_types() -> None:
 
 
 async def test_contexts_on_one_socket_do_not_mix() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as first, client.context("b", **options()) as second:
-            await peer.receive()
-            await peer.receive()
-            for n in range(8):
-                peer.send(chunk(first.id, bytes([n, 1])), chunk(second.id, bytes([n, 2])))
-            peer.send(done(second.id), done(first.id))
-            one, two = await asyncio.gather(collect(first), collect(second))
+    async with (
+        connected() as (client, peer),
+        client.context("a", **options()) as first,
+        client.context("b", **options()) as second,
+    ):
+        await peer.receive()
+        await peer.receive()
+        for n in range(8):
+            peer.send(chunk(first.id, bytes([n, 1])), chunk(second.id, bytes([n, 2])))
+        peer.send(done(second.id), done(first.id))
+        one, two = await asyncio.gather(collect(first), collect(second))
     assert b"".join(event.data for event in one) == b"".join(bytes([n, 1]) for n in range(8))
     assert b"".join(event.data for event in two) == b"".join(bytes([n, 2]) for n in range(8))
 
 
 async def test_batches_are_non_empty_and_join_only_within_a_segment() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            peer.send(
-                chunk(context.id, b"\1\0", flush_id=1),
-                flush_done(context.id, 1),
-                chunk(context.id, b"\2\0", flush_id=2),
-                timestamps(context.id, ("a", 0, 1)),
-                chunk(context.id, b"\3\0", flush_id=2),
-                chunk(context.id, b"\4\0", flush_id=3),
-                done(context.id),
-            )
-            batches = [batch async for batch in context.batches(join=True)]
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        peer.send(
+            chunk(context.id, b"\1\0", flush_id=1),
+            flush_done(context.id, 1),
+            chunk(context.id, b"\2\0", flush_id=2),
+            timestamps(context.id, ("a", 0, 1)),
+            chunk(context.id, b"\3\0", flush_id=2),
+            chunk(context.id, b"\4\0", flush_id=3),
+            done(context.id),
+        )
+        batches = [batch async for batch in context.batches(join=True)]
     assert all(batches)
     events = [event for batch in batches for event in batch]
     assert [getattr(event, "data", type(event).__name__) for event in events] == [
@@ -247,17 +252,20 @@ async def test_batches_are_non_empty_and_join_only_within_a_segment() -> None:
 
 
 async def test_join_makes_one_piece_of_neighbours_read_apart() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context, client.context("b", **options()) as marker:
-            await peer.receive()
-            await peer.receive()
-            peer.send(chunk(context.id, b"\1\0"))
-            peer.send(chunk(marker.id, b"\0\0"))
-            await anext(marker)
-            peer.send(chunk(context.id, b"\2\0"))
-            peer.send(done(context.id), done(marker.id))
-            await collect(marker)
-            batches = [batch async for batch in context.batches(join=True)]
+    async with (
+        connected() as (client, peer),
+        client.context("a", **options()) as context,
+        client.context("b", **options()) as marker,
+    ):
+        await peer.receive()
+        await peer.receive()
+        peer.send(chunk(context.id, b"\1\0"))
+        peer.send(chunk(marker.id, b"\0\0"))
+        await anext(marker)
+        peer.send(chunk(context.id, b"\2\0"))
+        peer.send(done(context.id), done(marker.id))
+        await collect(marker)
+        batches = [batch async for batch in context.batches(join=True)]
     assert [event.data for batch in batches for event in batch] == [b"\1\0\2\0"]
 
 
@@ -421,112 +429,117 @@ async def test_an_error_without_context_fails_every_waiting_context_and_keeps_th
     ],
 )
 async def test_damage_fails_that_context_alone_and_cancels_it(message: dict[str, Any], code: str) -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context, client.context("b", **options()) as other:
-            await peer.receive()
-            await peer.receive()
-            peer.send(chunk(context.id, PCM), chunk(context.id, PCM) | message)
-            assert isinstance(await anext(context), Audio)
-            with pytest.raises(voxwire.ProtocolError) as caught:
-                await anext(context)
-            assert caught.value.code == code
-            assert not caught.value.retryable
-            assert await peer.receive() == {"context_id": context.id, "cancel": True}
-            peer.send(done(other.id))
-            assert await collect(other) == []
+    async with (
+        connected() as (client, peer),
+        client.context("a", **options()) as context,
+        client.context("b", **options()) as other,
+    ):
+        await peer.receive()
+        await peer.receive()
+        peer.send(chunk(context.id, PCM), chunk(context.id, PCM) | message)
+        assert isinstance(await anext(context), Audio)
+        with pytest.raises(voxwire.ProtocolError) as caught:
+            await anext(context)
+        assert caught.value.code == code
+        assert not caught.value.retryable
+        assert await peer.receive() == {"context_id": context.id, "cancel": True}
+        peer.send(done(other.id))
+        assert await collect(other) == []
 
 
 async def test_half_a_sample_at_the_end_is_invalid_audio() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            peer.send(chunk(context.id, b"\1\0\2"), chunk(context.id, b"\0\3"), done(context.id))
-            data = b""
-            with pytest.raises(voxwire.ProtocolError) as caught:
-                async for event in context:
-                    data += event.data
-            assert data == b"\1\0\2\0"
-            assert caught.value.code == "invalid_audio"
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        peer.send(chunk(context.id, b"\1\0\2"), chunk(context.id, b"\0\3"), done(context.id))
+        data = b""
+        with pytest.raises(voxwire.ProtocolError) as caught:
+            async for event in context:
+                data += event.data
+        assert data == b"\1\0\2\0"
+        assert caught.value.code == "invalid_audio"
 
 
 @pytest.mark.parametrize("raw", ["not json", "[1]", '{"type":"done","type":"done"}', ""])
 async def test_a_message_that_cannot_be_read_fails_the_connection_after_what_came_before(raw: str) -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            peer.send(chunk(context.id, PCM))
-            peer.send_text(raw)
-            assert isinstance(await anext(context), Audio)
-            with pytest.raises(voxwire.ProtocolError) as caught:
-                await anext(context)
-            assert caught.value.code == "protocol_error"
-            assert (await peer.wait_closed()).code == 1007
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        peer.send(chunk(context.id, PCM))
+        peer.send_text(raw)
+        assert isinstance(await anext(context), Audio)
+        with pytest.raises(voxwire.ProtocolError) as caught:
+            await anext(context)
+        assert caught.value.code == "protocol_error"
+        assert (await peer.wait_closed()).code == 1007
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011])
 async def test_a_close_in_mid_stream_fails_every_live_context(code: int) -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as first, client.context(**options()) as second:
-            await second.push("b")
-            await peer.receive()
-            await peer.receive()
-            peer.send(chunk(first.id, PCM))
-            peer.close(code, "bye")
-            assert isinstance(await anext(first), Audio)
-            with pytest.raises(voxwire.ConnectionLost, match=f"{code}: bye") as caught:
-                await anext(first)
-            assert caught.value.code == "connection_lost"
-            assert caught.value.retryable
-            assert caught.value.request_id == REQUEST_ID
-            # Nobody consumes the second: the push tells.
-            with pytest.raises(voxwire.ConnectionLost):
-                await second.push("more")
-            with pytest.raises(voxwire.ConnectionLost):
-                await second.feed(["more"])
-            assert first.outcome == second.outcome == "failed"
+    async with (
+        connected() as (client, peer),
+        client.context("a", **options()) as first,
+        client.context(**options()) as second,
+    ):
+        await second.push("b")
+        await peer.receive()
+        await peer.receive()
+        peer.send(chunk(first.id, PCM))
+        peer.close(code, "bye")
+        assert isinstance(await anext(first), Audio)
+        with pytest.raises(voxwire.ConnectionLost, match=f"{code}: bye") as caught:
+            await anext(first)
+        assert caught.value.code == "connection_lost"
+        assert caught.value.retryable
+        assert caught.value.request_id == REQUEST_ID
+        # Nobody consumes the second: the push tells.
+        with pytest.raises(voxwire.ConnectionLost):
+            await second.push("more")
+        with pytest.raises(voxwire.ConnectionLost):
+            await second.feed(["more"])
+        assert first.outcome == second.outcome == "failed"
 
 
 async def test_a_reset_fails_the_context() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            peer.reset()
-            with pytest.raises(voxwire.ConnectionLost):
-                await collect(context)
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        peer.reset()
+        with pytest.raises(voxwire.ConnectionLost):
+            await collect(context)
 
 
 async def test_inactivity_fails_the_context_and_cancels_it() -> None:
-    async with connected(inactivity_timeout_s=0.05) as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            peer.send(chunk(context.id, PCM))
-            assert isinstance(await anext(context), Audio)
-            with pytest.raises(voxwire.InactivityTimeout) as caught:
-                await anext(context)
-            assert caught.value.code == "inactivity"
-            assert caught.value.retryable
-            assert await peer.receive() == {"context_id": context.id, "cancel": True}
-            assert context.outcome == "failed"
+    async with connected(inactivity_timeout_s=0.05) as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        peer.send(chunk(context.id, PCM))
+        assert isinstance(await anext(context), Audio)
+        with pytest.raises(voxwire.InactivityTimeout) as caught:
+            await anext(context)
+        assert caught.value.code == "inactivity"
+        assert caught.value.retryable
+        assert await peer.receive() == {"context_id": context.id, "cancel": True}
+        assert context.outcome == "failed"
 
 
 async def test_a_slow_consumer_fails_alone_and_gets_what_came_before() -> None:
-    async with connected(max_buffered_bytes=4096) as (client, peer):
-        async with client.context("a", **options()) as slow, client.context("b", **options()) as good:
-            await peer.receive()
-            await peer.receive()
-            for n in range(16):
-                peer.send(chunk(slow.id, bytes(1000)), chunk(good.id, bytes([n, 0])))
-                assert (await anext(good)).data == bytes([n, 0])
-            assert await peer.receive() == {"context_id": slow.id, "cancel": True}
-            size = 0
-            with pytest.raises(voxwire.VoxwireError) as caught:
-                async for event in slow:
-                    size += len(event.data)
-            assert caught.value.code == "consumer_too_slow"
-            assert not caught.value.retryable
-            assert 3000 <= size <= 5000
-            peer.send(done(good.id))
-            assert await collect(good) == []
+    async with (
+        connected(max_buffered_bytes=4096) as (client, peer),
+        client.context("a", **options()) as slow,
+        client.context("b", **options()) as good,
+    ):
+        await peer.receive()
+        await peer.receive()
+        for n in range(16):
+            peer.send(chunk(slow.id, bytes(1000)), chunk(good.id, bytes([n, 0])))
+            assert (await anext(good)).data == bytes([n, 0])
+        assert await peer.receive() == {"context_id": slow.id, "cancel": True}
+        size = 0
+        with pytest.raises(voxwire.VoxwireError) as caught:
+            async for event in slow:
+                size += len(event.data)
+        assert caught.value.code == "consumer_too_slow"
+        assert not caught.value.retryable
+        assert 3000 <= size <= 5000
+        peer.send(done(good.id))
+        assert await collect(good) == []
 
 
 # --- leaving, cancelling, misuse
@@ -573,22 +586,21 @@ async def test_leaving_after_a_failure_raises_no_second_time() -> None:
 
 
 async def test_a_cancelled_anext_loses_no_event() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            data, cancelled = b"", 0
-            for n in range(20):
-                step = asyncio.create_task(anext(context))
-                await asyncio.sleep(0)
-                peer.send(chunk(context.id, bytes([n, 0])))
-                step.cancel()
-                try:
-                    data += (await step).data
-                except asyncio.CancelledError:
-                    cancelled += 1
-            assert cancelled
-            peer.send(done(context.id))
-            data += b"".join([event.data async for event in context])
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        data, cancelled = b"", 0
+        for n in range(20):
+            step = asyncio.create_task(anext(context))
+            await asyncio.sleep(0)
+            peer.send(chunk(context.id, bytes([n, 0])))
+            step.cancel()
+            try:
+                data += (await step).data
+            except asyncio.CancelledError:
+                cancelled += 1
+        assert cancelled
+        peer.send(done(context.id))
+        data += b"".join([event.data async for event in context])
     assert data == b"".join(bytes([n, 0]) for n in range(20))
 
 
@@ -633,19 +645,18 @@ async def test_a_push_waits_while_the_socket_is_full_and_a_cancel_of_it_sends_no
 
 
 async def test_second_consumers_are_refused() -> None:
-    async with connected() as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            first = asyncio.create_task(anext(context))
-            await asyncio.sleep(0)
-            with pytest.raises(RuntimeError, match="second consumer"):
-                await anext(context)
-            with pytest.raises(RuntimeError, match="second consumer"):
-                await context.take_batch()
-            with pytest.raises(RuntimeError, match="second consumer"):
-                context.attach(Recorder())
-            peer.send(chunk(context.id, PCM), done(context.id))
-            assert (await first).data == PCM
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        first = asyncio.create_task(anext(context))
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="second consumer"):
+            await anext(context)
+        with pytest.raises(RuntimeError, match="second consumer"):
+            await context.take_batch()
+        with pytest.raises(RuntimeError, match="second consumer"):
+            context.attach(Recorder())
+        peer.send(chunk(context.id, PCM), done(context.id))
+        assert (await first).data == PCM
 
 
 class Recorder:
@@ -686,35 +697,33 @@ async def test_an_attached_consumer_gets_what_waited_then_all_the_rest_and_the_e
 
 
 async def test_a_consumer_that_holds_too_much_fails_its_context() -> None:
-    async with connected(max_buffered_bytes=100) as (client, peer):
-        async with client.context("a", **options()) as context:
-            await peer.receive()
-            recorder = Recorder(buffered_bytes=101)
-            context.attach(recorder)
-            peer.send(chunk(context.id, PCM))
-            failure = await recorder.ended
-            assert failure.code == "consumer_too_slow"
-            assert await peer.receive() == {"context_id": context.id, "cancel": True}
+    async with connected(max_buffered_bytes=100) as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        recorder = Recorder(buffered_bytes=101)
+        context.attach(recorder)
+        peer.send(chunk(context.id, PCM))
+        failure = await recorder.ended
+        assert failure.code == "consumer_too_slow"
+        assert await peer.receive() == {"context_id": context.id, "cancel": True}
 
 
 async def test_an_interruption_cancels_and_refuses_text() -> None:
-    async with connected() as (client, peer):
-        async with client.context(**options()) as context:
-            recorder = Recorder()
-            context.attach(recorder)
-            await context.push("a")
-            await peer.receive()
-            feed = asyncio.create_task(context.feed(never()))
-            await asyncio.sleep(0)
-            context.refuse_input()
-            await feed
-            with pytest.raises(voxwire.ContextEnded):
-                await context.push("b")
-            assert context.outcome is None
-            context.end_interrupted()
-            assert await recorder.ended is None
-            assert (context.outcome, context.reason) == ("cancelled", "interrupted")
-            assert await peer.receive() == {"context_id": context.id, "cancel": True}
+    async with connected() as (client, peer), client.context(**options()) as context:
+        recorder = Recorder()
+        context.attach(recorder)
+        await context.push("a")
+        await peer.receive()
+        feed = asyncio.create_task(context.feed(never()))
+        await asyncio.sleep(0)
+        context.refuse_input()
+        await feed
+        with pytest.raises(voxwire.ContextEnded):
+            await context.push("b")
+        assert context.outcome is None
+        context.end_interrupted()
+        assert await recorder.ended is None
+        assert (context.outcome, context.reason) == ("cancelled", "interrupted")
+        assert await peer.receive() == {"context_id": context.id, "cancel": True}
 
 
 async def never() -> AsyncIterator[str]:
@@ -723,23 +732,22 @@ async def never() -> AsyncIterator[str]:
 
 
 async def test_held_inputs_carry_the_negotiated_format() -> None:
-    async with connected() as (client, peer):
-        async with client.context("Hello.", voice=VOICE) as context:
-            assert context.format is None
-            assert context.requested_format is None
-            context.hold_input()
-            context.request_timestamps()
-            async with client.context("b", **options()) as marker:
-                assert (await peer.receive())["context_id"] == marker.id
-            await peer.receive()
-            assert peer.pending == 0
-            context.fix_format(voxwire.AudioFormat("pcm_mulaw", 8000))
-            context.release_input()
-            message = await peer.receive()
-            assert message["output_format"]["encoding"] == "pcm_mulaw"
-            assert message["add_timestamps"] is True
-            with pytest.raises(RuntimeError, match="fixed"):
-                context.fix_format(FORMAT)
+    async with connected() as (client, peer), client.context("Hello.", voice=VOICE) as context:
+        assert context.format is None
+        assert context.requested_format is None
+        context.hold_input()
+        context.request_timestamps()
+        async with client.context("b", **options()) as marker:
+            assert (await peer.receive())["context_id"] == marker.id
+        await peer.receive()
+        assert peer.pending == 0
+        context.fix_format(voxwire.AudioFormat("pcm_mulaw", 8000))
+        context.release_input()
+        message = await peer.receive()
+        assert message["output_format"]["encoding"] == "pcm_mulaw"
+        assert message["add_timestamps"] is True
+        with pytest.raises(RuntimeError, match="fixed"):
+            context.fix_format(FORMAT)
 
 
 async def test_misuse_is_a_runtime_error() -> None:

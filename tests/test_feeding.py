@@ -43,30 +43,31 @@ class Tokens:
 
 async def test_pieces_are_sent_as_they_come() -> None:
     tokens = Tokens()
-    async with connected() as (client, peer):
-        async with client.context(tokens, **options()) as context:
-            for token in ("Hel", "lo ", "world."):
-                tokens.queue.put_nowait(token)
-                message = await peer.receive()
-                assert (message["transcript"], message["continue"]) == (token, True)
-            tokens.queue.put_nowait(None)
+    async with connected() as (client, peer), client.context(tokens, **options()) as context:
+        for token in ("Hel", "lo ", "world."):
+            tokens.queue.put_nowait(token)
             message = await peer.receive()
-            assert (message["transcript"], message["continue"]) == ("", False)
-            peer.send(done(context.id))
-            await collect(context)
-            assert tokens.closed.is_set()
-            assert context.outcome == "finished"
+            assert (message["transcript"], message["continue"]) == (token, True)
+        tokens.queue.put_nowait(None)
+        message = await peer.receive()
+        assert (message["transcript"], message["continue"]) == ("", False)
+        peer.send(done(context.id))
+        await collect(context)
+        assert tokens.closed.is_set()
+        assert context.outcome == "finished"
 
 
 async def test_what_may_not_open_a_context_waits_for_the_first_word() -> None:
-    async with connected() as (client, peer):
-        async with client.context(["", "\n", " «", "Hi", "", "!", " "], **options()) as context:
-            messages = [await peer.receive() for _ in range(4)]
-            assert [m["transcript"] for m in messages] == ["\n «Hi", "!", " ", ""]
-            peer.send(done(context.id))
-            await collect(context)
-            assert context.pushed_text == "\n «Hi! "
-            assert context.record.characters == 7
+    async with (
+        connected() as (client, peer),
+        client.context(["", "\n", " «", "Hi", "", "!", " "], **options()) as context,
+    ):
+        messages = [await peer.receive() for _ in range(4)]
+        assert [m["transcript"] for m in messages] == ["\n «Hi", "!", " ", ""]
+        peer.send(done(context.id))
+        await collect(context)
+        assert context.pushed_text == "\n «Hi! "
+        assert context.record.characters == 7
 
 
 async def test_no_text_at_all_finishes_without_a_message_and_punctuation_alone_is_left_to_the_server() -> None:
@@ -92,16 +93,15 @@ async def test_a_synchronous_iterator_runs_in_its_own_thread_and_is_not_read_ahe
         finally:
             threads.append(threading.get_ident())
 
-    async with connected() as (client, peer):
-        async with client.context(**options()) as context:
-            feed = asyncio.create_task(context.feed(tokens(), finish=False))
-            assert (await peer.receive())["transcript"] == "one "
-            assert not feed.done()
-            release.set()
-            assert (await peer.receive())["transcript"] == "two "
-            await feed
-            await context.push("three")
-            assert (await peer.receive())["continue"] is True
+    async with connected() as (client, peer), client.context(**options()) as context:
+        feed = asyncio.create_task(context.feed(tokens(), finish=False))
+        assert (await peer.receive())["transcript"] == "one "
+        assert not feed.done()
+        release.set()
+        assert (await peer.receive())["transcript"] == "two "
+        await feed
+        await context.push("three")
+        assert (await peer.receive())["continue"] is True
     assert len(set(threads)) == 1
     assert threads[0] != threading.get_ident()
 
@@ -136,68 +136,63 @@ async def test_an_exception_of_the_iterator_leaves_feed_unchanged(kind: str) -> 
         source.queue.put_nowait(fault)
     else:
         source = Closable(["a", fault])
-    async with connected() as (client, peer):
-        async with client.context(**options()) as context:
-            with pytest.raises(KeyError) as caught:
-                await context.feed(source)
-            assert caught.value is fault
-            assert source.closed.is_set()
-            assert context.outcome is None
-            await context.push("b")
-            assert [(await peer.receive())["transcript"] for _ in range(2)] == ["a", "b"]
+    async with connected() as (client, peer), client.context(**options()) as context:
+        with pytest.raises(KeyError) as caught:
+            await context.feed(source)
+        assert caught.value is fault
+        assert source.closed.is_set()
+        assert context.outcome is None
+        await context.push("b")
+        assert [(await peer.receive())["transcript"] for _ in range(2)] == ["a", "b"]
 
 
 async def test_an_exception_of_text_given_to_the_context_cancels_it_and_the_consumer_raises_it() -> None:
     fault = KeyError("mine")
-    async with connected() as (client, peer):
-        async with client.context(Closable(["a", fault]), **options()) as context:
-            with pytest.raises(KeyError) as caught:
-                await collect(context)
-            assert caught.value is fault
-            assert context.outcome == "cancelled"
-            assert [("cancel" in await peer.receive()) for _ in range(2)] == [False, True]
+    async with connected() as (client, peer), client.context(Closable(["a", fault]), **options()) as context:
+        with pytest.raises(KeyError) as caught:
+            await collect(context)
+        assert caught.value is fault
+        assert context.outcome == "cancelled"
+        assert [("cancel" in await peer.receive()) for _ in range(2)] == [False, True]
 
 
 @pytest.mark.parametrize("piece", [5, b"x", None])
 async def test_a_piece_that_is_no_text_is_a_type_error(piece: Any) -> None:
-    async with connected() as (client, _):
-        async with client.context(**options()) as context:
-            if piece is None:
-                with pytest.raises(TypeError, match="text must be"):
-                    await context.feed(piece)
-            else:
-                source = Closable([piece])
-                with pytest.raises(TypeError, match="piece of text"):
-                    await context.feed(source)
-                assert source.closed.is_set()
+    async with connected() as (client, _), client.context(**options()) as context:
+        if piece is None:
+            with pytest.raises(TypeError, match="text must be"):
+                await context.feed(piece)
+        else:
+            source = Closable([piece])
+            with pytest.raises(TypeError, match="piece of text"):
+                await context.feed(source)
+            assert source.closed.is_set()
 
 
 async def test_a_cancel_lets_a_running_feed_return_and_closes_its_iterator() -> None:
     tokens = Tokens()
-    async with connected() as (client, peer):
-        async with client.context(**options()) as context:
-            feed = asyncio.create_task(context.feed(tokens))
-            tokens.queue.put_nowait("a")
-            await peer.receive()
-            await context.cancel()
-            assert await feed is None
-            assert tokens.closed.is_set()
-            with pytest.raises(voxwire.ContextEnded):
-                await context.feed("more")
+    async with connected() as (client, peer), client.context(**options()) as context:
+        feed = asyncio.create_task(context.feed(tokens))
+        tokens.queue.put_nowait("a")
+        await peer.receive()
+        await context.cancel()
+        assert await feed is None
+        assert tokens.closed.is_set()
+        with pytest.raises(voxwire.ContextEnded):
+            await context.feed("more")
 
 
 async def test_a_cancelled_feed_closes_its_iterator_and_leaves_the_context_open() -> None:
     tokens = Tokens()
-    async with connected() as (client, peer):
-        async with client.context(**options()) as context:
-            feed = asyncio.create_task(context.feed(tokens))
-            tokens.queue.put_nowait("a")
-            await peer.receive()
-            feed.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await feed
-            assert tokens.closed.is_set()
-            assert context.outcome is None
+    async with connected() as (client, peer), client.context(**options()) as context:
+        feed = asyncio.create_task(context.feed(tokens))
+        tokens.queue.put_nowait("a")
+        await peer.receive()
+        feed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await feed
+        assert tokens.closed.is_set()
+        assert context.outcome is None
 
 
 async def test_leaving_the_block_closes_the_iterator_of_the_text() -> None:
@@ -261,33 +256,32 @@ async def settle(client: voxwire.Client, peer: Peer) -> None:
 @pytest.fixture
 def processed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs count as processed at once, not only after a second."""
-    monkeypatch.setattr("voxwire.wire._UNPROCESSED_S", 1e-9)
+    monkeypatch.setattr("voxwire.wire._UNPROCESSED_S", -1.0)
 
 
 @pytest.mark.usefixtures("processed")
 async def test_an_early_done_is_survived_by_a_fresh_context() -> None:
     tokens = Tokens()
-    async with connected() as (client, peer):
-        async with client.context(tokens, **options(add_timestamps=True)) as context:
-            tokens.queue.put_nowait("One. ")
-            first = (await peer.receive())["context_id"]
-            peer.send(chunk(first, SECOND), timestamps(first, ("One.", 0, 0.9)))
-            events = [await anext(context), await anext(context)]
-            peer.send(done(first))
-            await settle(client, peer)
-            tokens.queue.put_nowait("Two.")
-            message = await peer.receive()
-            second = message["context_id"]
-            assert second != first
-            assert message["transcript"] == "Two."
-            assert message["voice"] == {"mode": "id", "id": "v1"}
-            assert context.id == second
-            tokens.queue.put_nowait(None)
-            assert (await peer.receive())["continue"] is False
-            peer.send(chunk(second, b"\1\0"), timestamps(second, ("Two.", 0.25, 0.5)), done(second))
-            events += await collect(context)
-            assert (context.outcome, context.reason) == ("finished", None)
-            assert context.record.context_ids == (first, second)
+    async with connected() as (client, peer), client.context(tokens, **options(add_timestamps=True)) as context:
+        tokens.queue.put_nowait("One. ")
+        first = (await peer.receive())["context_id"]
+        peer.send(chunk(first, SECOND), timestamps(first, ("One.", 0, 0.9)))
+        events = [await anext(context), await anext(context)]
+        peer.send(done(first))
+        await settle(client, peer)
+        tokens.queue.put_nowait("Two.")
+        message = await peer.receive()
+        second = message["context_id"]
+        assert second != first
+        assert message["transcript"] == "Two."
+        assert message["voice"] == {"mode": "id", "id": "v1"}
+        assert context.id == second
+        tokens.queue.put_nowait(None)
+        assert (await peer.receive())["continue"] is False
+        peer.send(chunk(second, b"\1\0"), timestamps(second, ("Two.", 0.25, 0.5)), done(second))
+        events += await collect(context)
+        assert (context.outcome, context.reason) == ("finished", None)
+        assert context.record.context_ids == (first, second)
     assert [event.start_s for event in events if isinstance(event, voxwire.Audio)] == [0.0, 1.0]
     words = [word for event in events if isinstance(event, voxwire.Words) for word in event.items]
     assert words == [
@@ -298,23 +292,22 @@ async def test_an_early_done_is_survived_by_a_fresh_context() -> None:
 
 async def test_inputs_that_an_expiry_cannot_have_seen_are_sent_again() -> None:
     tokens = Tokens()
-    async with connected() as (client, peer):
-        async with client.context(tokens, **options()) as context:
-            for token in ("One ", "two", "."):
-                tokens.queue.put_nowait(token)
-            first = [await peer.receive() for _ in range(3)][0]["context_id"]
-            peer.send(done(first))
-            again = [await peer.receive() for _ in range(3)]
-            assert [m["transcript"] for m in again] == ["One ", "two", "."]
-            second = again[0]["context_id"]
-            assert {m["context_id"] for m in again} == {second}
-            assert second != first
-            tokens.queue.put_nowait(None)
-            await peer.receive()
-            peer.send(done(second))
-            await collect(context)
-            assert context.pushed_text == "One two."
-            assert context.record.characters == 8
+    async with connected() as (client, peer), client.context(tokens, **options()) as context:
+        for token in ("One ", "two", "."):
+            tokens.queue.put_nowait(token)
+        first, *_ = [(await peer.receive())["context_id"] for _ in range(3)]
+        peer.send(done(first))
+        again = [await peer.receive() for _ in range(3)]
+        assert [m["transcript"] for m in again] == ["One ", "two", "."]
+        second = again[0]["context_id"]
+        assert {m["context_id"] for m in again} == {second}
+        assert second != first
+        tokens.queue.put_nowait(None)
+        await peer.receive()
+        peer.send(done(second))
+        await collect(context)
+        assert context.pushed_text == "One two."
+        assert context.record.characters == 8
 
 
 @pytest.mark.usefixtures("processed")

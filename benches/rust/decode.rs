@@ -1,8 +1,5 @@
 //! Decoding in memory: frame + JSON + base64 to PCM, no socket, no Python.
-#![expect(missing_docs, reason = "criterion makes the public items")]
 #![expect(clippy::unwrap_used, reason = "a bench may stop at the first wrong answer")]
-
-mod stream;
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;
@@ -10,6 +7,7 @@ use std::mem::MaybeUninit;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use voxwire_benches::{SIZES, chunks};
 use voxwire_core::frame::{FrameReader, Incoming, Role};
 use voxwire_core::message::{ServerMessage, decode_server};
 use voxwire_kernels::base64::{decode, decoded_len};
@@ -32,8 +30,8 @@ fn decode_chunk(reader: &mut FrameReader, wire: &[u8], out: &mut [MaybeUninit<u8
 
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
-    for size in stream::SIZES {
-        let (frames, source) = stream::chunks(size, |data| STANDARD.encode(data));
+    for size in SIZES {
+        let (frames, source) = chunks(size, |data| STANDARD.encode(data));
         let mut out = vec![MaybeUninit::new(0); size];
         for (wire, data) in frames.iter().zip(&source) {
             let length = decode_chunk(&mut FrameReader::new(Role::Client, MAX_MESSAGE), wire, &mut out);

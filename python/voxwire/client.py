@@ -180,6 +180,11 @@ class Client:
         finally:
             await self._fleet.close()
 
+    def abort(self) -> None:
+        """Drops the connection at once and without a word; in the loop's thread. For who cannot wait for ``close``."""
+        self._closed = True
+        self._fleet.abandon(loop_runs=True)
+
     def context(self, text: Text | None = None, /, **options: Any) -> Context:
         """Returns a context, to be used as ``async with``.
 

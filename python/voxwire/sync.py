@@ -105,6 +105,7 @@ class Client:
         thread = getattr(self, "_thread", None)
         if thread is not None and not self._closed:
             warnings.warn(f"unclosed {self!r}, use with or close()", ResourceWarning, source=self, stacklevel=1)
+            thread.loop.call_soon_threadsafe(self._client.abort)
             thread.stop()
 
     def connect(self) -> None:

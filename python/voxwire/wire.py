@@ -315,7 +315,7 @@ class Wire:
         self.closing = self.closing or not continues
         recent = self._recent
         recent.append(_Sent(now_s, text, flush, options))
-        while now_s - recent[0].at_s >= _UNPROCESSED_S:
+        while len(recent) > 1 and now_s - recent[0].at_s >= _UNPROCESSED_S:
             recent.popleft()
 
     def _fix(self) -> None:

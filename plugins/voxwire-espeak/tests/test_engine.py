@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The engine as the host sees it: the contract of every engine, its languages, and what a crash harms."""
 
 from __future__ import annotations

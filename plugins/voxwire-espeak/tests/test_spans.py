@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 # ruff: noqa: RUF001 - IPA looks like other letters
 """From events to times, without the library."""
 

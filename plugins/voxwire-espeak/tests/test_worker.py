@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The worker program by itself: frames, limits, what it does with bad requests."""
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Deadlines:
     """
 
     start_s: float = 10.0
-    queue_s: float = 30.0
+    queue_s: float = 20.0
     frame_s: float = 5.0
     drain_s: float = 1.0
     stop_s: float = 1.0
@@ -158,6 +158,7 @@ class WorkerPool:
             self.timeouts += 1
         else:
             self.crashes += 1
+        logger.info("engine worker %d is replaced: %s", process.pid, error.message)
         self._living.discard(process)
         waiting = [self._idle.get_nowait() for _ in range(self._idle.qsize())]
         for other in reversed(waiting):

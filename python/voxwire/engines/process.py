@@ -288,12 +288,11 @@ class WorkerProcess(asyncio.Protocol):
             self._arm(GRACE_S, lambda: self._overrun() if self._last_frame_s == seen_s else self._check_frames())
 
     def _overrun(self) -> None:
-        self._die(
-            EngineError(
-                f"worker program sent nothing for {self._frame_timeout_s:g} s",
-                code="engine_timeout",
-            )
-        )
+        if self._speech is None:
+            late = f"went on for {self._drain_timeout_s:g} s with a cancelled request"
+        else:
+            late = f"sent nothing for {self._frame_timeout_s:g} s"
+        self._die(EngineError(f"worker program {late}", code="engine_timeout"))
 
     def _finish(self, error: EngineError | None) -> None:
         self._disarm()

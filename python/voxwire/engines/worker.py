@@ -127,7 +127,7 @@ class WorkerEngine(abc.ABC):
 
     @property
     def timeouts(self) -> int:
-        """Workers that were killed for their silence so far."""
+        """Workers that were killed at a deadline so far: silent, or busy with a cancelled text."""
         return self._timeouts + (0 if self._pool is None else self._pool.timeouts)
 
 

@@ -371,7 +371,9 @@ class Output:
     def _delay_s(self, head: Track, *, limited: bool, draining: bool) -> float:
         """When to look again; where the sink owes a wake, only to notice that it stands still."""
         delay_s = _LONGEST_TIMER_S
-        if limited or (draining and self._finished_at != self._segment_written):
+        # A finish tells when all has played, not when the head of several has.
+        followed = self._finished_at != self._segment_written or any(track.written for track in self._tracks[1:])
+        if limited or (draining and followed):
             end = head.total if head.limit is None else min(head.limit, head.total)
             delay_s = min(delay_s, max(0, end - head.played) / head.format.sample_rate)
             if self.capabilities.clock == "none":

@@ -7,13 +7,16 @@ Pure: no clock, no loop. Whoever adds text asks :meth:`ContinuationBuffer.take` 
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from voxwire.server import sentences
-from voxwire.server.requests import is_speakable
+from voxwire.server.requests import is_speakable, last_speakable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from voxwire.server.markup import Manner
 
 __all__ = ["ContinuationBuffer", "Release"]
@@ -25,6 +28,8 @@ _SHORT_SENTENCE_CHARACTERS = 20
 _AMPLY_AHEAD_S = 1.0
 #: Text that suffices to begin a context with a clause.
 _EARLY_START_CHARACTERS = 40
+#: So many releases are cut at once, so that a megabyte of short sentences holds nobody up.
+_RELEASES_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,12 @@ class Release:
     Attributes:
         runs: Stretches of text, each in the manner of the input that it came with; words are whole.
         ends_sentence: False where the sentence goes on.
+        final: Nothing to speak comes after it in the text that was there.
     """
 
     runs: tuple[tuple[str, Manner], ...]
     ends_sentence: bool
+    final: bool
 
     @property
     def text(self) -> str:
@@ -65,14 +72,15 @@ class ContinuationBuffer:
         self._max_characters = max_characters
         self._text = ""
         self._inputs: list[_Input] = []
-        self._speakable = False
+        self._last_speakable = -1
         self._begun = False
+        self._more = False
         self._size_bytes = 0
 
     @property
     def speakable(self) -> bool:
         """Whether it holds something to speak."""
-        return self._speakable
+        return self._last_speakable >= 0
 
     @property
     def size_bytes(self) -> int:
@@ -82,8 +90,10 @@ class ContinuationBuffer:
     @property
     def due(self) -> float | None:
         """When :meth:`take` may find more without further text, on the clock of ``now``."""
-        if not self._speakable:
+        if not self.speakable:
             return None
+        if self._more:
+            return self._inputs[0].arrived
         newest = self._inputs[-1]
         due = min(part.arrived + part.delay_s for part in self._inputs)
         if sentences.ends_sentence(self._text) and not sentences.may_go_on(self._text):
@@ -104,12 +114,13 @@ class ContinuationBuffer:
             return
         if separate and self._text and not self._text[-1].isspace():
             text = " " + text
-        speakable = is_speakable(text)
+        last = last_speakable(text)
+        if last >= 0:
+            self._last_speakable = len(self._text) + last
         # What cannot be spoken alone waits for what comes next, however long.
-        self._inputs.append(_Input(len(self._text), now, delay_s if speakable else math.inf, manner))
+        self._inputs.append(_Input(len(self._text), now, delay_s if last >= 0 else math.inf, manner))
         self._text += text
         self._size_bytes += len(text.encode())
-        self._speakable = self._speakable or speakable
 
     def take(self, now: float, *, ahead_s: float) -> list[Release]:
         """Returns what is ready, by the rules of managed mode.
@@ -120,7 +131,12 @@ class ContinuationBuffer:
         """
         releases: list[Release] = []
         position = 0
-        while self._speakable and (cut := self._next_cut(position, now, ahead_s)) is not None:
+        self._more = True
+        while len(releases) < _RELEASES_AT_ONCE:
+            cut = self._next_cut(position, now, ahead_s)
+            if cut is None:
+                self._more = False
+                break
             end, ends_sentence, at_deadline = cut
             releases.append(self._release(position, end, ends_sentence=ends_sentence))
             position = end
@@ -129,26 +145,32 @@ class ContinuationBuffer:
         self._drop(position)
         return releases
 
-    def take_all(self) -> list[Release]:
-        """Returns all that is left, as whole sentences; text that cannot be spoken alone is dropped."""
-        releases: list[Release] = []
+    def take_all(self) -> Iterator[Release]:
+        """Empties the buffer, and returns all that is left, as whole sentences.
+
+        They are cut one by one, as they are asked for. Text that cannot be spoken alone is dropped.
+        """
+        rest = copy(self)
+        self._begun = self._begun or self.speakable
+        self._drop(len(self._text))
+        return rest._cut_all()  # noqa: SLF001 - one of us
+
+    def _cut_all(self) -> Iterator[Release]:
         position = 0
-        while self._is_speakable(position):
+        while position <= self._last_speakable:
             end = self._sentence(position)
             ends_sentence = end is not None
             if end is None and len(self._text) - position > self._max_characters:
                 end = self._forced(position)
             if end is None:
                 end, ends_sentence = len(self._text), True
-            releases.append(self._release(position, end, ends_sentence=ends_sentence))
+            yield self._release(position, end, ends_sentence=ends_sentence)
             position = end
-        self._drop(len(self._text))
-        return releases
 
     def _next_cut(self, start: int, now: float, ahead_s: float) -> tuple[int, bool, bool] | None:
         """Returns where the next release ends, whether a sentence ends there, and whether the deadline made it."""
         text = self._text
-        if not self._is_speakable(start):
+        if start > self._last_speakable:
             return None
         end = self._sentence(start, shortest=_SHORT_SENTENCE_CHARACTERS if ahead_s > _AMPLY_AHEAD_S else 0)
         if end is not None:
@@ -212,7 +234,7 @@ class ContinuationBuffer:
             position = stop
             if position >= end:
                 break
-        return Release(tuple(runs), ends_sentence)
+        return Release(tuple(runs), ends_sentence, final=end > self._last_speakable)
 
     def _inputs_from(self, position: int) -> list[_Input]:
         """Returns the inputs of the text from ``position`` on."""
@@ -226,13 +248,10 @@ class ContinuationBuffer:
     def _drop(self, position: int) -> None:
         if not position:
             return
+        self._size_bytes -= len(self._text[:position].encode())
         self._inputs = [
             replace(part, start=max(0, part.start - position))
             for part in (self._inputs_from(position) if position < len(self._text) else [])
         ]
         self._text = self._text[position:]
-        self._size_bytes = len(self._text.encode())
-        self._speakable = is_speakable(self._text)
-
-    def _is_speakable(self, start: int) -> bool:
-        return is_speakable(self._text, start)
+        self._last_speakable = max(-1, self._last_speakable - position)

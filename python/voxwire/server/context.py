@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from voxwire.engines import Settings as EngineSettings
 from voxwire.exceptions import ConnectionLost
 from voxwire.server import languages
-from voxwire.server.buffering import ContinuationBuffer, Release
+from voxwire.server.buffering import ContinuationBuffer
 from voxwire.server.markup import Manner
 from voxwire.server.requests import FirstInput, Input, is_speakable
 from voxwire.server.synthesis import Synthesis
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from voxwire.engines import Span
+    from voxwire.server.buffering import Release
     from voxwire.server.limits import Slot
     from voxwire.server.service import Service
 
@@ -54,9 +55,11 @@ class Peer(Protocol):
         """It cannot go on."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    release: Release
+@dataclass(slots=True)
+class _Speech:
+    """Text that is ready, and its UTF-8 bytes that are not spoken yet."""
+
+    releases: Iterator[Release]
     size_bytes: int
 
 
@@ -92,7 +95,7 @@ class SpeechContext:
         self._slot = slot
         self._loop = asyncio.get_running_loop()
         self._buffer = ContinuationBuffer(service.host.info.max_segment_chars)
-        self._work: deque[_Work | Literal["flush"]] = deque()
+        self._work: deque[_Speech | Literal["flush"]] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
         self._closed = False
@@ -130,7 +133,8 @@ class SpeechContext:
             separate=custom,
         )
         if flush or close or (custom and speakable):
-            self._queue(self._buffer.take_all())
+            size_bytes = self._buffer.size_bytes
+            self._queue(self._buffer.take_all(), size_bytes)
         if flush or (custom and speakable):
             self._work.append(_FLUSH)
         self._closed = self._closed or close
@@ -203,13 +207,15 @@ class SpeechContext:
         finally:
             await session.close()
 
-    async def _do(self, work: _Work | Literal["flush"]) -> None:
+    async def _do(self, work: _Speech | Literal["flush"]) -> None:
         assert self._synthesis is not None  # noqa: S101 - made before the first work is done
-        if isinstance(work, _Work):
-            await self._synthesis.speak(
-                work.release,
-                last=self._closed and not any(isinstance(later, _Work) for later in self._work),
-            )
+        if isinstance(work, _Speech):
+            for release in work.releases:
+                more = not release.final or any(isinstance(later, _Speech) for later in self._work)
+                await self._synthesis.speak(release, last=self._closed and not more)
+                spoken = len(release.text.encode())
+                work.size_bytes -= spoken
+                self._queued_bytes -= spoken
             self._queued_bytes -= work.size_bytes
         else:
             await self._synthesis.flush()
@@ -252,7 +258,9 @@ class SpeechContext:
             self._deadline = None
         if self._ended:
             return
-        self._queue(self._buffer.take(self._loop.time(), ahead_s=self._ahead_s()))
+        size_bytes = self._buffer.size_bytes
+        if releases := self._buffer.take(self._loop.time(), ahead_s=self._ahead_s()):
+            self._queue(iter(releases), size_bytes - self._buffer.size_bytes)
         if (due := self._buffer.due) is not None:
             self._deadline = self._loop.call_at(due, self._handle_deadline)
         if self._work or self._closed:
@@ -268,11 +276,9 @@ class SpeechContext:
         except Exception as error:  # noqa: BLE001 - there is no caller; the client is told
             self._peer.context_failed(self, error)
 
-    def _queue(self, releases: list[Release]) -> None:
-        for release in releases:
-            work = _Work(release, len(release.text.encode()))
-            self._queued_bytes += work.size_bytes
-            self._work.append(work)
+    def _queue(self, releases: Iterator[Release], size_bytes: int) -> None:
+        self._queued_bytes += size_bytes
+        self._work.append(_Speech(releases, size_bytes))
 
     def _ahead_s(self) -> float:
         """Seconds of audio that went out and cannot have been heard yet."""

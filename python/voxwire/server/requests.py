@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -35,11 +34,11 @@ __all__ = [
     "check_first",
     "check_later",
     "is_speakable",
+    "last_speakable",
 ]
 
 DEFAULT_BUFFER_DELAY_MS = 3000
 
-_ALPHANUMERIC = re.compile(r"[^\W_]")
 _SPEEDS = {"slow": 0.8, "normal": 1.0, "fast": 1.2}
 _MODELS = (
     "sonic-latest",
@@ -58,11 +57,17 @@ _MODELS = (
 _EARLY_MODELS = ("sonic-2*", "sonic-turbo*", "sonic")
 
 
-def is_speakable(text: str, start: int = 0) -> bool:
-    """Says whether a transcript holds a letter, mark or digit from ``start`` on (protocol.md 6.1)."""
-    if _ALPHANUMERIC.search(text, start) is not None:
-        return True
-    return any(unicodedata.category(text[index])[0] == "M" for index in range(start, len(text)))
+def is_speakable(text: str) -> bool:
+    """Says whether a transcript holds a letter, mark or digit (protocol.md 6.1)."""
+    return last_speakable(text) >= 0
+
+
+def last_speakable(text: str) -> int:
+    """Returns the index of the last letter, mark or digit; -1 where there is none."""
+    for index in range(len(text) - 1, -1, -1):
+        if text[index].isalnum() or unicodedata.category(text[index])[0] in "LMN":
+            return index
+    return -1
 
 
 def _integral(value: Any) -> Any:

@@ -55,7 +55,8 @@ def cut_sentence(text: str, start: int, stop: int) -> int | None:
     ``stop``.
     """
     unfinished = _unfinished(text)
-    for match in _SCAN.finditer(text, start):
+    # Looking no further keeps the work linear, however long the text behind it is.
+    for match in _SCAN.finditer(text, start, stop + _LONGEST_TAG_CHARACTERS):
         end = match.end()
         if match.start() >= min(stop, unfinished):
             return None

@@ -139,6 +139,22 @@ fn after_its_end_a_stream_begins_anew() {
         whole(&mut stream, &first);
         assert!(whole(&mut stream, &second) == whole(&mut floats(source_rate, target_rate), &second));
         assert_eq!(whole(&mut stream, &[]), []);
+        // A flush within the first block reaches for what was before it: silence, not the end of the last stream.
+        whole(&mut stream, &first);
+        let mut flushed = [Vec::new(), Vec::new()];
+        for (stream, out) in [&mut stream, &mut floats(source_rate, target_rate)]
+            .into_iter()
+            .zip(&mut flushed)
+        {
+            stream.process(&second[..40], out).expect("whole frames");
+            stream.flush(out);
+            stream.process(&second[40..], out).expect("whole frames");
+            stream.finish(out);
+        }
+        assert!(
+            flushed[0] == flushed[1],
+            "{source_rate} to {target_rate} Hz with a flush"
+        );
     }
 }
 

@@ -135,7 +135,7 @@ fn shown(flush_id: Option<u64>) -> String {
 }
 
 /// A piece of audio of one context: whole samples, strictly decoded.
-#[pyclass(frozen, get_all, module = "voxwire._core", freelist = 64)]
+#[pyclass(frozen, get_all, module = "voxwire._core")]
 pub(crate) struct Audio {
     data: Py<PyBytes>,
     format: Py<PyAny>,

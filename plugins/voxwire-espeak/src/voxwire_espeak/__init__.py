@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Speech engine for voxwire: eSpeak NG in worker processes.
 
 The engine class holds no eSpeak code: it starts worker programs and talks to them over pipes. The workers import this

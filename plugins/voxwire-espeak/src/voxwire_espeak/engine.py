@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The engine class: it knows voices and starts workers, which alone load eSpeak NG."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The binding to eSpeak NG 1.52.0.
 
 All state of the library is global and some text crashes it: one instance a process, one call at a time, in a process

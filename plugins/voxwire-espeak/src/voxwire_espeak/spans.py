@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """From the events of eSpeak NG to times of the caller's own words, and of phonemes.
 
 Why not straight from its word events: they come up to 60 ms before the word (the closure before a plosive), their

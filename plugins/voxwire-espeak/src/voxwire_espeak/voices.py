@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Languages and voices: the only names that ever reach eSpeak NG.
 
 Its own names are files, and it takes paths for variants: what a request says is looked up here, never handed on.

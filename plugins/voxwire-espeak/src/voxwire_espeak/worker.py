@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
 """The worker program: reads requests, speaks them with eSpeak NG, writes frames.
 
     voxwire-espeak-worker [VOICE ...]
@@ -159,15 +160,16 @@ def amplify(pcm: bytes, volume: float) -> bytes:
     """
     if volume == 1.0:
         return pcm
-    return array("h", map(_gains(volume).__getitem__, array("h", pcm))).tobytes()
+    gains = _gains(volume)
+    return array("h", [gains[sample] for sample in array("h", pcm)]).tobytes()
 
 
-@lru_cache(maxsize=8)
-def _gains(volume: float) -> array[int]:
+# A list and not an array, since its numbers are there already when they are asked for; two megabytes each.
+@lru_cache(maxsize=4)
+def _gains(volume: float) -> list[int]:
     """What each sample becomes: 0 to 32767, then -32768 to -1, so that a negative sample indexes from the end."""
-    return array(
-        "h", (max(-32768, min(32767, round(sample * volume))) for sample in (*range(32768), *range(-32768, 0)))
-    )
+    rise = [min(round(sample * volume), 32768) for sample in range(32769)]
+    return [*(min(sample, 32767) for sample in rise[:-1]), *(-sample for sample in reversed(rise[1:]))]
 
 
 def _little_endian(pcm: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from voxwire.exceptions import SinkError, SinkLost, Unsupported
 from voxwire.sinks import Address, FormatPattern, Option, ThreadSink, flag
-from voxwire_file.target import RegularFile, Stream, is_stream, open_file, open_stdout, open_stream
+from voxwire_file.target import RegularFile, Stream, is_directory, is_stream, open_file, open_stdout, open_stream
 from voxwire_file.wav import MAX_BYTES, wav_header
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _PathSink(ThreadSink):
     def _open_target(self) -> RegularFile | Stream:
         if self._path == "-":
             return open_stdout()
-        if Path(self._path).is_dir():
+        if is_directory(self._path):
             raise SinkError(f"cannot open {self._path!r}: is a directory")
         if is_stream(self._path):
             if self._atomic:

@@ -18,7 +18,7 @@ from voxwire.exceptions import SinkBusy, SinkError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RegularFile", "Stream", "is_stream", "open_file", "open_stdout", "open_stream"]
+__all__ = ["RegularFile", "Stream", "is_directory", "is_stream", "open_file", "open_stdout", "open_stream"]
 
 #: A pipe takes writes of up to PIPE_BUF bytes whole; it is at least 4096 on Linux.
 _PIPE_BYTES = 4096
@@ -101,11 +101,14 @@ class Stream:
 
 def is_stream(path: str) -> bool:
     """True if something other than a regular file stands at the path."""
-    try:
-        mode = Path(path).stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    mode = _mode(path)
+    return mode is not None and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def is_directory(path: str) -> bool:
+    """True if a directory stands at the path."""
+    mode = _mode(path)
+    return mode is not None and stat.S_ISDIR(mode)
 
 
 def open_file(path: str) -> RegularFile:
@@ -163,6 +166,14 @@ def open_stdout() -> Stream:
     if sys.stdout is not None:
         sys.stdout.flush()
     return Stream(descriptor)
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_mode
+    except OSError:
+        # Whatever is wrong with it, opening it will say so.
+        return None
 
 
 def _open(path: str, flags: int) -> int:

@@ -230,25 +230,37 @@ pub fn cancel(out: &mut Vec<u8>, context_id: &str) {
 /// What stands between the braces of `settings`, proven to be members that may stand in a request.
 fn members_of(settings: &[u8]) -> Result<&[u8], SettingsError> {
     let mut scanner = Scanner::new(settings, false);
+    let members = walk_settings(settings, &mut scanner).map_err(|kind| SettingsError::Json(scanner.error(kind)))??;
+    scanner
+        .duplicate()
+        .map_or(Ok(members), |error| Err(SettingsError::Json(error)))
+}
+
+fn walk_settings<'a>(
+    settings: &'a [u8],
+    scanner: &mut Scanner<'a>,
+) -> Result<Result<&'a [u8], SettingsError>, ErrorKind> {
     let mut names = Names::default();
-    scanner.open_object().map_err(SettingsError::Json)?;
+    scanner.open_object()?;
     let start = scanner.index();
     let mut end = start;
-    while let Some((key, index)) = scanner.next_member(end == start).map_err(SettingsError::Json)? {
+    while scanner.member_follows(end == start)? {
+        let kind = scanner.key()?;
+        let key = scanner.token(kind);
         let name = key.bytes();
         for reserved in ["context_id", "transcript", "continue", "flush", "cancel"] {
             if name.as_ref() == reserved.as_bytes() {
-                return Err(SettingsError::Reserved { name: reserved });
+                return Ok(Err(SettingsError::Reserved { name: reserved }));
             }
         }
         if !names.insert(name) {
-            return Err(SettingsError::Json(json::Error::new(ErrorKind::DuplicateKey, index)));
+            scanner.note_duplicate(key.index);
         }
-        scanner.skip().map_err(SettingsError::Json)?;
+        scanner.skip()?;
         end = scanner.index();
     }
-    scanner.finish().map_err(SettingsError::Json)?;
-    Ok(&settings[start..end])
+    scanner.finish()?;
+    Ok(Ok(&settings[start..end]))
 }
 
 fn head(out: &mut Vec<u8>, message_type: &str, context_id: &str, done: bool) {

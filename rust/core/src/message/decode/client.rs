@@ -107,7 +107,7 @@ pub fn decode_client(payload: &[u8]) -> Result<ClientMessage, Unusable> {
     let mut members = Members::default();
     match members.scan(payload) {
         Ok(None) => members.message(),
-        Ok(Some(duplicate)) => Err(members.unusable(UnusableReason::Json(ErrorKind::DuplicateKey), duplicate)),
+        Ok(Some(duplicate)) => Err(members.unusable(UnusableReason::Json(duplicate.kind), duplicate.index)),
         Err(Error { kind, index }) => {
             let reason = UnusableReason::Json(kind);
             Err(Unusable {
@@ -127,15 +127,22 @@ struct Members {
 }
 
 impl Members {
-    /// Takes the message apart; the index of the first duplicate key where there is one.
-    fn scan(&mut self, payload: &[u8]) -> Result<Option<usize>, Error> {
+    /// Takes the message apart; the first duplicate key where there is one.
+    fn scan(&mut self, payload: &[u8]) -> Result<Option<Error>, Error> {
         simdutf8::compat::from_utf8(payload).map_err(|error| Error::new(ErrorKind::Utf8, error.valid_up_to()))?;
         let mut scanner = Scanner::new(payload, true);
+        self.walk(&mut scanner).map_err(|kind| scanner.error(kind))?;
+        Ok(scanner.duplicate())
+    }
+
+    fn walk(&mut self, scanner: &mut Scanner<'_>) -> Result<(), ErrorKind> {
         let mut names = Names::default();
         scanner.open_object()?;
         let mut first = true;
-        while let Some((key, index)) = scanner.next_member(first)? {
+        while scanner.member_follows(first)? {
             first = false;
+            let kind = scanner.key()?;
+            let key = scanner.token(kind);
             let name = key.bytes();
             if name.as_ref() == b"cancel" {
                 self.cancel = Some(scanner.value()?);
@@ -145,11 +152,10 @@ impl Members {
                 scanner.skip()?;
             }
             if !names.insert(name) {
-                scanner.note_duplicate(index);
+                scanner.note_duplicate(key.index);
             }
         }
-        scanner.finish()?;
-        Ok(scanner.duplicate())
+        scanner.finish()
     }
 
     fn all<'a>(&'a self, name: &'static str) -> impl Iterator<Item = &'a Value> {

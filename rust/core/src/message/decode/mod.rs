@@ -3,56 +3,61 @@
 mod client;
 mod server;
 
-use crate::message::json::{Error, Scalar, Scanner, Text};
+use crate::message::json::{ErrorKind, Kind, Scanner, Token};
 
 pub use client::{ClientMessage, Unusable, UnusableReason, decode_client};
 pub use server::{decode_server, decode_server_strict};
 
-/// A member that may be read: its value as it stands in the text.
+/// A member that may be read: its value as it stands in the text; None where it is missing.
 #[derive(Debug, Clone, Copy, Default)]
-enum Field<'a> {
-    #[default]
-    Absent,
-    Scalar(Scalar<'a>),
-    /// An object or array that begins at this index; it was stepped over.
-    Compound(usize),
-}
+struct Field<'a>(Option<Token<'a>>);
 
 impl<'a> Field<'a> {
-    fn read(scanner: &mut Scanner<'a>) -> Result<Self, Error> {
+    #[inline]
+    fn read(scanner: &mut Scanner<'a>) -> Result<Self, ErrorKind> {
         let first = scanner.peek()?;
         if let b'{' | b'[' = first {
             let index = scanner.index();
             scanner.skip()?;
-            return Ok(Self::Compound(index));
+            return Ok(Self(Some(Token {
+                kind: Kind::Compound,
+                index,
+                raw: &[],
+            })));
         }
-        scanner.scalar(first).map(Self::Scalar)
+        let kind = scanner.scalar(first)?;
+        Ok(Self(Some(scanner.token(kind))))
     }
 
     /// The string, None where the member is missing or null, an error where it is something else.
-    fn string(self) -> Result<Option<Text<'a>>, WrongType> {
-        match self {
-            Self::Absent | Self::Scalar(Scalar::Null) => Ok(None),
-            Self::Scalar(Scalar::String(text)) => Ok(Some(text)),
-            _ => Err(WrongType),
+    fn string(self) -> Result<Option<Token<'a>>, WrongType> {
+        match self.0 {
+            None | Some(Token { kind: Kind::Null, .. }) => Ok(None),
+            Some(
+                token @ Token {
+                    kind: Kind::Plain | Kind::Escaped,
+                    ..
+                },
+            ) => Ok(Some(token)),
+            Some(_) => Err(WrongType),
         }
     }
 
     /// The same for a number of integral value.
     fn unsigned(self) -> Result<Option<u64>, WrongType> {
-        match self {
-            Self::Absent | Self::Scalar(Scalar::Null) => Ok(None),
-            Self::Scalar(Scalar::Number(number)) => number.unsigned().map(Some).ok_or(WrongType),
-            _ => Err(WrongType),
+        match self.0 {
+            None | Some(Token { kind: Kind::Null, .. }) => Ok(None),
+            Some(token) => token.unsigned().map(Some).ok_or(WrongType),
         }
     }
 
     /// The same for a truth value.
     fn bool(self) -> Result<Option<bool>, WrongType> {
-        match self {
-            Self::Absent | Self::Scalar(Scalar::Null) => Ok(None),
-            Self::Scalar(Scalar::Bool(bool)) => Ok(Some(bool)),
-            _ => Err(WrongType),
+        match self.0.map(|token| token.kind) {
+            None | Some(Kind::Null) => Ok(None),
+            Some(Kind::True) => Ok(Some(true)),
+            Some(Kind::False) => Ok(Some(false)),
+            Some(_) => Err(WrongType),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Field, WrongType};
-use crate::message::json::{Error, ErrorKind, Names, Scalar, Scanner, Text, Value};
+use crate::message::json::{Error, ErrorKind, Kind, Names, Scanner, Token, Value};
 use crate::message::server::{ErrorEvent, MessageError, ServerMessage, Timed, TimestampKind};
 
 /// Where the closing quote of `data` is looked for, in bytes from the end of the message. What follows the audio is
@@ -57,50 +57,60 @@ fn in_utf8(payload: &[u8]) -> impl Fn(MessageError) -> MessageError {
     }
 }
 
-/// The members that are read.
-#[derive(Clone, Copy)]
-enum Member {
-    Type,
-    ContextId,
-    Data,
-    Done,
-    FlushId,
-    WordTimestamps,
-    PhonemeTimestamps,
-    StatusCode,
-    ErrorCode,
-    Title,
-    Message,
-    Error,
-    RequestId,
+macro_rules! members {
+    ($($member:ident = $name:literal),+ $(,)?) => {
+        /// The members that are known, the frequent ones first.
+        #[derive(Clone, Copy)]
+        enum Member {
+            $($member),+
+        }
+
+        impl Member {
+            const COUNT: usize = [$($name),+].len();
+
+            fn named(name: &[u8]) -> Option<Self> {
+                $(if name == $name.as_bytes() {
+                    return Some(Self::$member);
+                })+
+                None
+            }
+
+            /// The member whose key and colon, in their shortest form, `rest` begins with; and the length of both.
+            #[inline]
+            fn at_start_of(rest: &[u8]) -> Option<(Self, usize)> {
+                $({
+                    const KEY: &[u8] = concat!('"', $name, "\":").as_bytes();
+                    if rest.starts_with(KEY) {
+                        return Some((Self::$member, KEY.len()));
+                    }
+                })+
+                None
+            }
+        }
+    };
 }
 
-const MEMBERS: usize = Member::RequestId as usize + 1;
-
-impl Member {
-    fn named(name: &[u8]) -> Option<Self> {
-        Some(match name {
-            b"type" => Self::Type,
-            b"context_id" => Self::ContextId,
-            b"data" => Self::Data,
-            b"done" => Self::Done,
-            b"flush_id" => Self::FlushId,
-            b"word_timestamps" => Self::WordTimestamps,
-            b"phoneme_timestamps" => Self::PhonemeTimestamps,
-            b"status_code" => Self::StatusCode,
-            b"error_code" => Self::ErrorCode,
-            b"title" => Self::Title,
-            b"message" => Self::Message,
-            b"error" => Self::Error,
-            b"request_id" => Self::RequestId,
-            _ => return None,
-        })
-    }
+members! {
+    Type = "type",
+    ContextId = "context_id",
+    Data = "data",
+    Done = "done",
+    StatusCode = "status_code",
+    StepTime = "step_time",
+    FlushId = "flush_id",
+    WordTimestamps = "word_timestamps",
+    PhonemeTimestamps = "phoneme_timestamps",
+    FlushDone = "flush_done",
+    ErrorCode = "error_code",
+    Title = "title",
+    Message = "message",
+    Error = "error",
+    RequestId = "request_id",
 }
 
 #[derive(Default)]
 struct Members<'a> {
-    fields: [Field<'a>; MEMBERS],
+    fields: [Field<'a>; Member::COUNT],
     /// The end of `data` was guessed.
     guessed: bool,
 }
@@ -108,38 +118,45 @@ struct Members<'a> {
 impl<'a> Members<'a> {
     fn scan(&mut self, payload: &'a [u8], utf8_checked: bool, guess: bool) -> Result<(), Error> {
         let mut scanner = Scanner::new(payload, utf8_checked);
+        self.walk(&mut scanner, guess).map_err(|kind| scanner.error(kind))?;
+        scanner.duplicate().map_or(Ok(()), Err)
+    }
+
+    fn walk(&mut self, scanner: &mut Scanner<'a>, guess: bool) -> Result<(), ErrorKind> {
         let mut unread = Names::default();
         scanner.open_object()?;
         let mut first = true;
-        while let Some((key, index)) = scanner.next_member(first)? {
+        while scanner.member_follows(first)? {
             first = false;
-            let name = key.bytes();
-            let Some(member) = Member::named(&name) else {
-                if !unread.insert(name) {
-                    scanner.note_duplicate(index);
-                }
-                scanner.skip()?;
-                continue;
+            let index = scanner.index();
+            let member = if let Some((member, length)) = Member::at_start_of(scanner.rest()) {
+                scanner.advance(length);
+                member
+            } else {
+                let kind = scanner.key()?;
+                let name = scanner.token(kind).bytes();
+                let Some(member) = Member::named(&name) else {
+                    if !unread.insert(name) {
+                        scanner.note_duplicate(index);
+                    }
+                    scanner.skip()?;
+                    continue;
+                };
+                member
             };
             let field = &mut self.fields[member as usize];
-            if !matches!(field, Field::Absent) {
+            if field.0.is_some() {
                 scanner.note_duplicate(index);
             }
-            *field = match member {
-                Member::Data if guess && scanner.peek()? == b'"' => {
-                    self.guessed = true;
-                    let Some(text) = scanner.string_guessed(TAIL) else {
-                        return Err(Error::new(ErrorKind::UnexpectedEnd, payload.len()));
-                    };
-                    Field::Scalar(Scalar::String(text))
-                }
-                _ => Field::read(&mut scanner)?,
-            };
+            if matches!(member, Member::Data) && guess && scanner.peek()? == b'"' {
+                self.guessed = true;
+                let kind = scanner.string_guessed(TAIL)?;
+                field.0 = Some(scanner.token(kind));
+            } else {
+                *field = Field::read(scanner)?;
+            }
         }
-        scanner.finish()?;
-        scanner
-            .duplicate()
-            .map_or(Ok(()), |index| Err(Error::new(ErrorKind::DuplicateKey, index)))
+        scanner.finish()
     }
 
     fn field(&self, member: Member) -> Field<'a> {
@@ -153,7 +170,7 @@ impl<'a> Members<'a> {
                 field: "context_id",
             });
         };
-        let context_id = context_id.map(Text::text).transpose()?;
+        let context_id = context_id.map(Token::text).transpose()?;
         let invalid = |field| MessageError::Invalid {
             context_id: context_id.as_deref().map(str::to_owned),
             field,
@@ -185,7 +202,7 @@ impl<'a> Members<'a> {
                     .field(Member::Data)
                     .string()
                     .map_err(|WrongType| invalid("data"))?
-                    .map(Text::bytes);
+                    .map(Token::bytes);
                 Ok(ServerMessage::Chunk {
                     context_id,
                     data,
@@ -216,7 +233,7 @@ impl<'a> Members<'a> {
     }
 
     fn error(&self, context_id: Option<Cow<'a, str>>) -> Result<ErrorEvent<'a>, Error> {
-        let text = |member| self.field(member).string().ok().flatten().map(Text::text).transpose();
+        let text = |member| self.field(member).string().ok().flatten().map(Token::text).transpose();
         let status = self.field(Member::StatusCode).unsigned().ok().flatten();
         Ok(ErrorEvent {
             context_id,
@@ -231,13 +248,18 @@ impl<'a> Members<'a> {
 
     /// The times in `member`. It was stepped over, since the type may come behind it: this is a second look.
     fn timestamps(&self, member: Member, kind: TimestampKind, payload: &'a [u8]) -> Result<Option<Vec<Timed>>, Error> {
-        let Field::Compound(index) = self.field(member) else {
+        let Some(Token {
+            kind: Kind::Compound,
+            index,
+            ..
+        }) = self.field(member).0
+        else {
             return Ok(None);
         };
         let mut scanner = Scanner::at(payload, index);
-        let value = scanner.value()?;
+        let value = scanner.value().map_err(|kind| scanner.error(kind))?;
         match scanner.duplicate() {
-            Some(index) => Err(Error::new(ErrorKind::DuplicateKey, index)),
+            Some(error) => Err(error),
             None => Ok(items(value, kind)),
         }
     }

@@ -7,13 +7,14 @@
 mod names;
 mod scanner;
 mod text;
+mod token;
 mod value;
 
 use std::fmt;
 
 pub(crate) use names::Names;
-pub(crate) use scanner::{Scalar, Scanner};
-pub(crate) use text::Text;
+pub(crate) use scanner::Scanner;
+pub(crate) use token::{Kind, Token};
 
 /// What is wrong with a JSON text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

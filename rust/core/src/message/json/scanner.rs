@@ -1,57 +1,19 @@
 //! The tokens of JSON: strings, numbers, words, and the members of an object.
 
-use super::text::{Text, escape, next_special};
-use super::{Error, ErrorKind, Value};
-
-/// A number as it stands in the text: its grammar is proven, its value is not.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Number<'a> {
-    raw: &'a [u8],
-    integer: bool,
-}
-
-impl Number<'_> {
-    pub(crate) fn value(self) -> Value {
-        let text = std::str::from_utf8(self.raw).unwrap_or_default();
-        if self.integer {
-            return text.parse().map_or(Value::OutOfRange, Value::Int);
-        }
-        match text.parse::<f64>() {
-            Ok(float) if float.is_finite() => Value::Float(float),
-            _ => Value::OutOfRange,
-        }
-    }
-
-    /// The number as an integer, also where it is written as a float (`1.0`, `1e3`).
-    pub(crate) fn unsigned(self) -> Option<u64> {
-        match self.value() {
-            Value::Int(integer) => integer.try_into().ok(),
-            #[expect(
-                clippy::cast_sign_loss,
-                reason = "the range is checked, and below 2^53 every integer is exact"
-            )]
-            Value::Float(float) if float.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&float) => {
-                Some(float as u64)
-            }
-            Value::OutOfRange if self.integer => std::str::from_utf8(self.raw).ok()?.parse().ok(),
-            _ => None,
-        }
-    }
-}
-
-/// A value that is neither object nor array.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Scalar<'a> {
-    Null,
-    Bool(bool),
-    Number(Number<'a>),
-    String(Text<'a>),
-}
+use super::text::{escape, next_special, next_special_near};
+use super::{Error, ErrorKind, Kind, Token};
 
 /// Walks over one JSON text.
+///
+/// The methods return what fits into registers, since the walk over a small message is dominated by what goes through
+/// memory: where the last token lies is asked by [`token`](Self::token), where a failure was seen by
+/// [`error`](Self::error). After a failure nothing else may be asked.
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// The last token, without the quotes of a string.
+    start: usize,
+    end: usize,
     utf8_checked: bool,
     /// Where a key was found for the second time. The walk goes on: a server wants the `context_id` all the same.
     duplicate: Option<usize>,
@@ -62,6 +24,8 @@ impl<'a> Scanner<'a> {
         Self {
             bytes,
             at: 0,
+            start: 0,
+            end: 0,
             utf8_checked,
             duplicate: None,
         }
@@ -79,18 +43,38 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
+    /// The last token, which is of this kind.
+    #[inline]
+    pub(crate) fn token(&self, kind: Kind) -> Token<'a> {
+        Token {
+            kind,
+            index: self.start,
+            raw: &self.bytes[self.start..self.end],
+        }
+    }
+
+    /// The failure of this kind, which was just met.
+    pub(crate) fn error(&self, kind: ErrorKind) -> Error {
+        Error { kind, index: self.at }
+    }
+
     pub(crate) fn note_duplicate(&mut self, index: usize) {
         self.duplicate.get_or_insert(index);
     }
 
-    pub(crate) fn duplicate(&self) -> Option<usize> {
-        self.duplicate
+    pub(crate) fn duplicate(&self) -> Option<Error> {
+        self.duplicate.map(|index| Error {
+            kind: ErrorKind::DuplicateKey,
+            index,
+        })
     }
 
-    fn error<T>(&self, kind: ErrorKind) -> Result<T, Error> {
-        Err(Error::new(kind, self.at))
+    fn fail<T>(&mut self, kind: ErrorKind, index: usize) -> Result<T, ErrorKind> {
+        self.at = index;
+        Err(kind)
     }
 
+    #[inline]
     fn whitespace(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
             self.at += 1;
@@ -98,127 +82,132 @@ impl<'a> Scanner<'a> {
     }
 
     /// The next byte that is no whitespace, not consumed.
-    pub(crate) fn peek(&mut self) -> Result<u8, Error> {
+    #[inline]
+    pub(crate) fn peek(&mut self) -> Result<u8, ErrorKind> {
         self.whitespace();
-        match self.bytes.get(self.at) {
-            Some(&byte) => Ok(byte),
-            None => self.error(ErrorKind::UnexpectedEnd),
-        }
+        self.bytes.get(self.at).copied().ok_or(ErrorKind::UnexpectedEnd)
     }
 
-    /// Consumes the byte that was peeked.
-    pub(super) fn advance(&mut self) {
-        self.at += 1;
+    /// What is not consumed yet.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.at..]
     }
 
-    pub(super) fn expect(&mut self, expected: u8) -> Result<(), Error> {
-        if self.peek()? != expected {
-            return self.error(ErrorKind::UnexpectedByte);
-        }
-        self.at += 1;
-        Ok(())
+    /// Consumes what was peeked or looked at.
+    #[inline]
+    pub(crate) fn advance(&mut self, length: usize) {
+        self.at += length;
     }
 
     /// Enters the outermost object.
-    pub(crate) fn open_object(&mut self) -> Result<(), Error> {
+    pub(crate) fn open_object(&mut self) -> Result<(), ErrorKind> {
         self.whitespace();
         match self.bytes.get(self.at) {
             Some(b'{') => {
                 self.at += 1;
                 Ok(())
             }
-            None => self.error(ErrorKind::Empty),
-            Some(b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => self.error(ErrorKind::NotAnObject),
-            Some(_) => self.error(ErrorKind::UnexpectedByte),
+            None => Err(ErrorKind::Empty),
+            Some(b'[' | b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => Err(ErrorKind::NotAnObject),
+            Some(_) => Err(ErrorKind::UnexpectedByte),
         }
     }
 
-    /// The next key of the outermost object and its index, the scanner then stands before the value; None at its end.
-    pub(crate) fn next_member(&mut self, first: bool) -> Result<Option<(Text<'a>, usize)>, Error> {
+    /// Whether the outermost object goes on; the scanner then stands where the next key must be.
+    #[inline]
+    pub(crate) fn member_follows(&mut self, first: bool) -> Result<bool, ErrorKind> {
         match self.peek()? {
             b'}' => {
                 self.at += 1;
-                return Ok(None);
+                return Ok(false);
             }
             b',' if !first => self.at += 1,
             _ if first => {}
-            _ => return self.error(ErrorKind::UnexpectedByte),
+            _ => return Err(ErrorKind::UnexpectedByte),
         }
-        self.key().map(Some)
+        self.whitespace();
+        Ok(true)
     }
 
     /// A key and the colon behind it.
-    pub(super) fn key(&mut self) -> Result<(Text<'a>, usize), Error> {
+    pub(crate) fn key(&mut self) -> Result<Kind, ErrorKind> {
         if self.peek()? != b'"' {
-            return self.error(ErrorKind::UnexpectedByte);
+            return Err(ErrorKind::UnexpectedByte);
         }
-        let index = self.at;
-        let key = self.string()?;
-        self.expect(b':')?;
-        Ok((key, index))
+        let kind = self.string()?;
+        if self.peek()? != b':' {
+            return Err(ErrorKind::UnexpectedByte);
+        }
+        self.at += 1;
+        Ok(kind)
     }
 
     /// Nothing but whitespace may follow the outermost object.
-    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), ErrorKind> {
         self.whitespace();
         if self.at < self.bytes.len() {
-            self.error(ErrorKind::TrailingData)
+            Err(ErrorKind::TrailingData)
         } else {
             Ok(())
         }
     }
 
     /// The value that begins with `first`, which was peeked and opens neither object nor array.
-    pub(crate) fn scalar(&mut self, first: u8) -> Result<Scalar<'a>, Error> {
+    #[inline]
+    pub(crate) fn scalar(&mut self, first: u8) -> Result<Kind, ErrorKind> {
         match first {
-            b'"' => self.string().map(Scalar::String),
-            b'-' | b'0'..=b'9' => self.number().map(Scalar::Number),
-            b't' => self.word(b"true").map(|()| Scalar::Bool(true)),
-            b'f' => self.word(b"false").map(|()| Scalar::Bool(false)),
-            b'n' => self.word(b"null").map(|()| Scalar::Null),
-            _ => self.error(ErrorKind::UnexpectedByte),
+            b'"' => self.string(),
+            b'-' | b'0'..=b'9' => self.number(),
+            b't' => self.word(b"true", Kind::True),
+            b'f' => self.word(b"false", Kind::False),
+            b'n' => self.word(b"null", Kind::Null),
+            _ => Err(ErrorKind::UnexpectedByte),
         }
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), Error> {
-        let rest = &self.bytes[self.at..];
+    #[inline]
+    fn word(&mut self, word: &[u8], kind: Kind) -> Result<Kind, ErrorKind> {
+        let rest = self.rest();
         if rest.starts_with(word) {
+            self.start = self.at;
             self.at += word.len();
-            return Ok(());
+            self.end = self.at;
+            return Ok(kind);
         }
         self.at += rest
             .iter()
             .zip(word)
             .take_while(|(found, expected)| found == expected)
             .count();
-        self.error(if self.at == self.bytes.len() {
+        Err(if self.at == self.bytes.len() {
             ErrorKind::UnexpectedEnd
         } else {
             ErrorKind::UnexpectedByte
         })
     }
 
-    fn digits(&mut self) -> Result<(), Error> {
+    fn digits(&mut self) -> Result<(), ErrorKind> {
         let start = self.at;
         while self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
             self.at += 1;
         }
         match self.bytes.get(self.at) {
             _ if self.at > start => Ok(()),
-            None => self.error(ErrorKind::UnexpectedEnd),
-            Some(_) => self.error(ErrorKind::InvalidNumber),
+            None => Err(ErrorKind::UnexpectedEnd),
+            Some(_) => Err(ErrorKind::InvalidNumber),
         }
     }
 
-    fn number(&mut self) -> Result<Number<'a>, Error> {
-        let start = self.at;
+    fn number(&mut self) -> Result<Kind, ErrorKind> {
+        self.start = self.at;
         if self.bytes[self.at] == b'-' {
             self.at += 1;
         }
         if self.bytes.get(self.at) == Some(&b'0') {
             self.at += 1;
             if self.bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
-                return self.error(ErrorKind::InvalidNumber);
+                return Err(ErrorKind::InvalidNumber);
             }
         } else {
             self.digits()?;
@@ -235,52 +224,68 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        Ok(Number {
-            raw: &self.bytes[start..self.at],
-            integer: self.at == whole,
-        })
+        self.end = self.at;
+        Ok(if self.at == whole { Kind::Integer } else { Kind::Float })
     }
 
     /// The string whose opening quote is the next byte.
-    pub(crate) fn string(&mut self) -> Result<Text<'a>, Error> {
-        let bytes = self.bytes;
-        let start = self.at + 1;
-        let mut at = start;
+    #[inline]
+    pub(crate) fn string(&mut self) -> Result<Kind, ErrorKind> {
+        self.start = self.at + 1;
+        let end = next_special_near(self.bytes, self.start);
+        if self.bytes.get(end) == Some(&b'"') {
+            self.end = end;
+            self.at = end + 1;
+            return Ok(Kind::Plain);
+        }
+        self.unusual_string(end)
+    }
+
+    /// The rest of a string that is not both short and plain; nothing is special before `at`.
+    #[inline(never)]
+    fn unusual_string(&mut self, mut at: usize) -> Result<Kind, ErrorKind> {
+        let mut kind = Kind::Plain;
         let mut ascii = true;
-        let mut escaped = false;
         loop {
-            at = next_special(bytes, at, ascii);
-            match bytes.get(at) {
+            at = next_special(self.bytes, at, ascii);
+            match self.bytes.get(at) {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    at = escape(bytes, at)?.1;
-                    escaped = true;
-                }
-                Some(0..0x20) => return Err(Error::new(ErrorKind::ControlCharacter, at)),
+                Some(b'\\') => match escape(self.bytes, at) {
+                    Ok((_, next)) => {
+                        at = next;
+                        kind = Kind::Escaped;
+                    }
+                    Err(error) => return self.fail(error.kind, error.index),
+                },
+                Some(0..0x20) => return self.fail(ErrorKind::ControlCharacter, at),
                 Some(_) => {
                     ascii = false;
                     at += 1;
                 }
-                None => return Err(Error::new(ErrorKind::UnexpectedEnd, at)),
+                None => return self.fail(ErrorKind::UnexpectedEnd, at),
             }
         }
-        let raw = &bytes[start..at];
-        if !ascii && !self.utf8_checked && simdutf8::basic::from_utf8(raw).is_err() {
-            return Err(Error::new(ErrorKind::Utf8, start));
+        if !ascii && !self.utf8_checked && simdutf8::basic::from_utf8(&self.bytes[self.start..at]).is_err() {
+            return self.fail(ErrorKind::Utf8, self.start);
         }
+        self.end = at;
         self.at = at + 1;
-        Ok(Text::new(raw, start, escaped))
+        Ok(kind)
     }
 
     /// The string whose opening quote is the next byte, taken to hold none of `"`, `\`, control characters: the closing
-    /// quote is the first one in the last `tail` bytes of the text. None where there is no quote.
+    /// quote is the first one in the last `tail` bytes of the text.
     ///
     /// Right whenever what it returns turns out to be base64, wherever the true end is; else nothing is known.
-    pub(crate) fn string_guessed(&mut self, tail: usize) -> Option<Text<'a>> {
-        let start = self.at + 1;
-        let from = self.bytes.len().saturating_sub(tail).max(start);
-        let end = from + memchr::memchr(b'"', self.bytes.get(from..)?)?;
-        self.at = end + 1;
-        Some(Text::new(&self.bytes[start..end], start, false))
+    #[inline]
+    pub(crate) fn string_guessed(&mut self, tail: usize) -> Result<Kind, ErrorKind> {
+        self.start = self.at + 1;
+        let from = self.bytes.len().saturating_sub(tail).max(self.start);
+        let Some(length) = self.bytes.get(from..).and_then(|rest| memchr::memchr(b'"', rest)) else {
+            return Err(ErrorKind::UnexpectedEnd);
+        };
+        self.end = from + length;
+        self.at = self.end + 1;
+        Ok(Kind::Plain)
     }
 }

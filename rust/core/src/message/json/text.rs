@@ -1,75 +1,60 @@
 //! What stands between the quotes of a string.
 
-use std::borrow::Cow;
-
 use super::{Error, ErrorKind};
-
-/// A string as it stands in the text: scanned, not unescaped.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Text<'a> {
-    raw: &'a [u8],
-    index: usize,
-    escaped: bool,
-}
-
-impl<'a> Text<'a> {
-    /// `raw` stands between the quotes, `index` is where it begins.
-    pub(super) fn new(raw: &'a [u8], index: usize, escaped: bool) -> Self {
-        Self { raw, index, escaped }
-    }
-
-    /// The bytes that the string means; a copy only where something is escaped.
-    pub(crate) fn bytes(self) -> Cow<'a, [u8]> {
-        if self.escaped {
-            Cow::Owned(unescape(self.raw))
-        } else {
-            Cow::Borrowed(self.raw)
-        }
-    }
-
-    /// The characters that the string means.
-    pub(crate) fn text(self) -> Result<Cow<'a, str>, Error> {
-        let utf8 = |_| Error::new(ErrorKind::Utf8, self.index);
-        if self.escaped {
-            String::from_utf8(unescape(self.raw))
-                .map(Cow::Owned)
-                .map_err(|error| utf8(error.utf8_error()))
-        } else {
-            std::str::from_utf8(self.raw).map(Cow::Borrowed).map_err(utf8)
-        }
-    }
-}
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+/// Most keys, words and ids of a message are no longer than this.
+const SHORT: usize = 64;
 
-/// The next byte from `at` on that a string may not simply contain: `"`, `\`, a control character, and with `non_ascii`
-/// anything beyond ASCII; the length where there is none.
-pub(super) fn next_special(bytes: &[u8], mut at: usize, non_ascii: bool) -> usize {
-    // 64 bytes a step, in a form that the compiler turns into vector instructions: for long strings.
-    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<64>()) {
-        if block
-            .iter()
-            .fold(false, |found, &byte| found | is_special(byte, non_ascii))
-        {
+/// The index of the first special byte of eight: `"`, `\`, a control character, and with `non_ascii` anything beyond
+/// ASCII; 8 where there is none.
+#[inline]
+fn special_in(word: [u8; 8], non_ascii: bool) -> usize {
+    // In each term the lowest high bit set marks the first such byte exactly (a borrow only ever makes a false one above
+    // it), and the lowest of all is the first special byte.
+    let word = u64::from_le_bytes(word);
+    let quote = word ^ (ONES * u64::from(b'"'));
+    let backslash = word ^ (ONES * u64::from(b'\\'));
+    let low = (quote.wrapping_sub(ONES) & !quote)
+        | (backslash.wrapping_sub(ONES) & !backslash)
+        | (word.wrapping_sub(ONES * 0x20) & !word);
+    let special = (if non_ascii { low | word } else { low }) & HIGH_BITS;
+    (special.trailing_zeros() / 8) as usize
+}
+
+/// The next special byte from `at` on, or some place before it where a string is longer than keys, words and ids are.
+#[inline]
+pub(super) fn next_special_near(bytes: &[u8], mut at: usize) -> usize {
+    for _ in 0..SHORT / 8 {
+        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) else {
+            break;
+        };
+        let special = special_in(*word, true);
+        at += special;
+        if special < 8 {
             break;
         }
+    }
+    at
+}
+
+/// The next special byte from `at` on; the length where there is none.
+pub(super) fn next_special(bytes: &[u8], mut at: usize, non_ascii: bool) -> usize {
+    // 64 bytes a step, in a form that the compiler turns into vector instructions.
+    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<64>())
+        && !block
+            .iter()
+            .fold(false, |found, &byte| found | is_special(byte, non_ascii))
+    {
         at += 64;
     }
-    // Eight bytes a step. In each term the lowest high bit set marks the first such byte exactly (a borrow only ever
-    // makes a false one above it), and the lowest of all is the first special byte.
     while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*word);
-        let quote = word ^ (ONES * u64::from(b'"'));
-        let backslash = word ^ (ONES * u64::from(b'\\'));
-        let low = (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let special = (if non_ascii { low | word } else { low }) & HIGH_BITS;
-        if special != 0 {
-            return at + (special.trailing_zeros() / 8) as usize;
+        let special = special_in(*word, non_ascii);
+        at += special;
+        if special < 8 {
+            return at;
         }
-        at += 8;
     }
     while bytes.get(at).is_some_and(|&byte| !is_special(byte, non_ascii)) {
         at += 1;
@@ -128,8 +113,8 @@ fn hex(bytes: &[u8], at: usize) -> Result<u32, Error> {
     })
 }
 
-/// Unescapes what [`Scanner::string`] went over.
-fn unescape(raw: &[u8]) -> Vec<u8> {
+/// Unescapes what [`Scanner::string`](super::Scanner::string) went over.
+pub(super) fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut at = 0;
     while let Some(run) = memchr::memchr(b'\\', &raw[at..]) {

@@ -1,20 +1,20 @@
 //! Whole values, walked without recursion: stepped over, or built.
 
-use super::{Error, ErrorKind, Names, Scalar, Scanner, Text, Value};
+use super::{ErrorKind, Names, Scanner, Token, Value};
 use crate::message::JSON_DEPTH;
 
 /// What is done with the parts of a value.
 trait Visitor<'a> {
     fn open(&mut self, is_object: bool);
     /// The next key of the innermost object; false where the object has it already.
-    fn key(&mut self, key: Text<'a>) -> Result<bool, Error>;
-    fn scalar(&mut self, scalar: Scalar<'a>) -> Result<(), Error>;
+    fn key(&mut self, key: Token<'a>) -> Result<bool, ErrorKind>;
+    fn scalar(&mut self, scalar: Token<'a>) -> Result<(), ErrorKind>;
     fn close(&mut self);
 }
 
 impl<'a> Scanner<'a> {
     /// Steps over the next value, a member of the outermost object.
-    pub(crate) fn skip(&mut self) -> Result<(), Error> {
+    pub(crate) fn skip(&mut self) -> Result<(), ErrorKind> {
         match self.peek()? {
             b'{' | b'[' => self.walk(&mut Skip),
             first => self.scalar(first).map(drop),
@@ -22,13 +22,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Builds the next value, a member of the outermost object.
-    pub(crate) fn value(&mut self) -> Result<Value, Error> {
+    pub(crate) fn value(&mut self) -> Result<Value, ErrorKind> {
         let mut build = Build::default();
         self.walk(&mut build)?;
         Ok(build.done)
     }
 
-    fn walk(&mut self, visitor: &mut impl Visitor<'a>) -> Result<(), Error> {
+    fn walk(&mut self, visitor: &mut impl Visitor<'a>) -> Result<(), ErrorKind> {
         // One bit for each open object or array within the outermost object, the innermost lowest; 1 is an object.
         let mut objects = 0_u64;
         let mut depth = 1;
@@ -36,9 +36,9 @@ impl<'a> Scanner<'a> {
             let first = self.peek()?;
             if let b'{' | b'[' = first {
                 if depth == JSON_DEPTH {
-                    return Err(Error::new(ErrorKind::TooDeep, self.index()));
+                    return Err(ErrorKind::TooDeep);
                 }
-                self.advance();
+                self.advance(1);
                 let is_object = first == b'{';
                 objects = objects << 1 | u64::from(is_object);
                 depth += 1;
@@ -50,8 +50,8 @@ impl<'a> Scanner<'a> {
                     continue;
                 }
             } else {
-                let scalar = self.scalar(first)?;
-                visitor.scalar(scalar)?;
+                let kind = self.scalar(first)?;
+                visitor.scalar(self.token(kind))?;
             }
             // A value is complete: so may be what it stands in.
             loop {
@@ -61,7 +61,7 @@ impl<'a> Scanner<'a> {
                 let is_object = objects & 1 == 1;
                 match self.peek()? {
                     b',' => {
-                        self.advance();
+                        self.advance(1);
                         if is_object {
                             self.member(visitor)?;
                         }
@@ -69,9 +69,9 @@ impl<'a> Scanner<'a> {
                     }
                     b'}' if is_object => {}
                     b']' if !is_object => {}
-                    _ => return Err(Error::new(ErrorKind::UnexpectedByte, self.index())),
+                    _ => return Err(ErrorKind::UnexpectedByte),
                 }
-                self.advance();
+                self.advance(1);
                 objects >>= 1;
                 depth -= 1;
                 visitor.close();
@@ -79,10 +79,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn member(&mut self, visitor: &mut impl Visitor<'a>) -> Result<(), Error> {
-        let (key, index) = self.key()?;
+    fn member(&mut self, visitor: &mut impl Visitor<'a>) -> Result<(), ErrorKind> {
+        let kind = self.key()?;
+        let key = self.token(kind);
         if !visitor.key(key)? {
-            self.note_duplicate(index);
+            self.note_duplicate(key.index);
         }
         Ok(())
     }
@@ -93,11 +94,11 @@ struct Skip;
 impl<'a> Visitor<'a> for Skip {
     fn open(&mut self, _is_object: bool) {}
 
-    fn key(&mut self, _key: Text<'a>) -> Result<bool, Error> {
+    fn key(&mut self, _key: Token<'a>) -> Result<bool, ErrorKind> {
         Ok(true)
     }
 
-    fn scalar(&mut self, _scalar: Scalar<'a>) -> Result<(), Error> {
+    fn scalar(&mut self, _scalar: Token<'a>) -> Result<(), ErrorKind> {
         Ok(())
     }
 
@@ -151,21 +152,16 @@ impl<'a> Visitor<'a> for Build<'a> {
         });
     }
 
-    fn key(&mut self, text: Text<'a>) -> Result<bool, Error> {
+    fn key(&mut self, text: Token<'a>) -> Result<bool, ErrorKind> {
         let Some(Open::Object { key, names, .. }) = self.open.last_mut() else {
             return Ok(true);
         };
-        *key = text.text()?.into_owned();
+        *key = text.text().map_err(|error| error.kind)?.into_owned();
         Ok(names.insert(text.bytes()))
     }
 
-    fn scalar(&mut self, scalar: Scalar<'a>) -> Result<(), Error> {
-        self.add(match scalar {
-            Scalar::Null => Value::Null,
-            Scalar::Bool(bool) => Value::Bool(bool),
-            Scalar::Number(number) => number.value(),
-            Scalar::String(text) => Value::String(text.text()?.into_owned()),
-        });
+    fn scalar(&mut self, scalar: Token<'a>) -> Result<(), ErrorKind> {
+        self.add(scalar.value().map_err(|error| error.kind)?);
         Ok(())
     }
 

@@ -1,0 +1,8 @@
+//! The connection, both ends: bytes in, events and bytes out.
+
+mod client;
+mod closing;
+mod contexts;
+mod server;
+mod split;
+mod support;

@@ -357,7 +357,6 @@ async def test_contexts_over_the_limit_wait_for_a_place_in_order() -> None:
             peer.send(done(live[n]["context_id"]))
             live.append(await peer.receive())
         assert [message["transcript"] for message in live] == ["0", "1", "2", "3", "4"]
-        assert contexts[4].record.queued_s >= contexts[2].record.queued_s >= 0
         for context in contexts:
             await context.__aexit__(None, None, None)
 
@@ -613,3 +612,85 @@ async def test_voices_of_a_server_that_is_not_there() -> None:
         server.silent = True
         with pytest.raises(voxwire.ConnectTimeout):
             await client.voices()
+
+
+# --- the embedded server, and playing
+
+
+async def test_without_a_url_a_server_in_the_process_speaks() -> None:
+    async with voxwire.Client() as client:
+        assert repr(client) == "<voxwire.Client embedded:>"
+        async with client.context("Hello world.") as context:
+            events = await collect(context)
+        assert context.outcome == "finished"
+        assert any(isinstance(event, voxwire.Audio) for event in events)
+        assert [voice["id"] for voice in await client.voices()]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_say_plays_to_the_end_and_tells_what_was_heard() -> None:
+    async with voxwire.Client("embedded:tone") as client:
+        record = await client.say("Hello world.", sink="null:")
+        assert record.outcome == "finished"
+        assert record.heard is not None
+        assert (record.heard.text, record.heard.rest) == ("Hello world.", "")
+        assert record.first_sound_s is not None
+
+
+async def test_leaving_a_played_context_finishes_it_and_waits_for_its_playback() -> None:
+    async with voxwire.Client("embedded:tone") as client:
+        async with client.context() as context:
+            await context.play("null:")
+            with pytest.raises(RuntimeError):
+                await context.play("null:")
+            with pytest.raises(RuntimeError, match="second consumer"):
+                await anext(context)
+            await context.push("Hello.")
+        assert context.outcome == "finished"
+        assert context.record.heard is not None
+        assert context.record.heard.text == "Hello."
+        async with client.context(iter(["Hello ", "world."])) as fed:
+            await fed.play("null:")
+        assert fed.record.heard is not None
+        assert fed.record.heard.text == "Hello world."
+
+
+async def test_leaving_a_played_context_by_an_exception_stops_it() -> None:
+    async with voxwire.Client("embedded:tone") as client:
+        with pytest.raises(ZeroDivisionError):
+            async with client.context("Hello. " * 200) as context:
+                await context.play("null:")
+                raise ZeroDivisionError
+        assert context.outcome == "cancelled"
+
+
+async def test_a_failed_playback_is_raised_once() -> None:
+    async with ScriptedServer() as server, voxwire.Client(server.url) as client:
+        await client.connect()
+        peer = await server.accept()
+        for seen in (False, True):
+            failures = 0
+            try:
+                async with client.context("a", **options()) as context:
+                    playback = await context.play("null:")
+                    await peer.receive()
+                    peer.send(error(context.id, status_code=500, message="m"))
+                    if seen:
+                        try:
+                            await playback.wait()
+                        except voxwire.ServerError:
+                            failures += 1
+            except voxwire.ServerError:
+                failures += 1
+            assert failures == 1
+            assert context.outcome == "failed"
+
+
+async def test_closing_the_client_ends_a_playback() -> None:
+    async with voxwire.Client("embedded:tone") as client:
+        context = client.context("Hello. " * 200)
+        await context.__aenter__()
+        await context.play("null:")
+    assert context.outcome == "cancelled"
+    await context.__aexit__(None, None, None)
+    assert len(asyncio.all_tasks()) == 1

@@ -165,3 +165,22 @@ def test_an_unclosed_client_warns() -> None:
             gc.collect()
             far.run(peer.wait_closed)
         assert any("unclosed <voxwire.sync.Client" in str(warning.message) for warning in caught)
+
+
+def test_play_comes_before_the_first_text() -> None:
+    with voxwire.sync.Client("embedded:tone") as client, client.context("Hello world.", voice="tone-1") as context:
+        playback = context.play("null:")
+        heard = playback.wait()
+        assert heard.text == "Hello world."
+        assert heard.rest == ""
+        assert playback.played_s == playback.heard.played_s == heard.played_s > 0
+        assert playback.interrupt() == heard
+        assert context.outcome == "finished"
+        assert context.record.heard == heard
+
+
+def test_say() -> None:
+    with voxwire.sync.Client() as client:
+        record = client.say(["Hello ", "world."], sink="null:")
+        assert record.outcome == "finished"
+        assert record.audio_s > 0

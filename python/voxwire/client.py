@@ -215,7 +215,7 @@ class Client:
             The record of the context.
         """
         if sink is None:
-            from voxwire.sinks import default_address  # noqa: PLC0415 - who names a sink needs no search for one
+            from voxwire.playback import default_address  # noqa: PLC0415 - who only iterates needs none of it
 
             sink = default_address()
         async with self.context(text, **options) as context:

@@ -224,6 +224,7 @@ class Fleet:
         """Drops everything without a word."""
         if loop_runs:
             self._scope.cancel()
+            self._scope.start(self._dialer.close(), "voxwire release")
         if self._link is not None:
             self._link.abandon(loop_runs=loop_runs)
 

@@ -152,13 +152,13 @@ class Context:
         self._taken: deque[Event] = deque()
 
     def __enter__(self) -> Self:
-        self._thread.call(self._context.__aenter__())
+        self._thread.call(self._enter())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.call(self._context.__aexit__(kind, error, trace))
+        self._call(self._context.__aexit__(kind, error, trace))
 
     @property
     def id(self) -> str:
@@ -182,24 +182,24 @@ class Context:
 
     def push(self, text: str, *, flush: bool = False, **per_input: Any) -> None:
         """As ``voxwire.Context.push``."""
-        self._thread.call(self._context.push(text, flush=flush, **per_input))
+        self._call(self._context.push(text, flush=flush, **per_input))
 
     def feed(self, text: Text, *, finish: bool = True) -> None:
         """As ``voxwire.Context.feed``."""
-        self._thread.call(self._context.feed(text, finish=finish))
+        self._call(self._context.feed(text, finish=finish))
 
     def flush(self) -> None:
         """As ``voxwire.Context.flush``."""
-        self._thread.call(self._context.flush())
+        self._call(self._context.flush())
 
     def finish(self) -> None:
         """As ``voxwire.Context.finish``."""
-        self._thread.call(self._context.finish())
+        self._call(self._context.finish())
 
     def cancel(self) -> None:
         """As ``voxwire.Context.cancel``."""
         self._taken.clear()
-        self._thread.call(self._context.cancel())
+        self._call(self._context.cancel())
 
     def __iter__(self) -> Iterator[Event]:
         return self
@@ -213,7 +213,7 @@ class Context:
     def batches(self, *, join: bool = False) -> Iterator[list[Event]]:
         """As ``voxwire.Context.batches``."""
         batches = self._thread.invoke(lambda: self._context.batches(join=join))
-        while (events := self._thread.call(_next_or_none(batches.__anext__()))) is not None:
+        while (events := self._call(_next_or_none(batches.__anext__()))) is not None:
             yield events
 
     def play(self, sink: str) -> SyncPlayback:
@@ -221,10 +221,24 @@ class Context:
         return SyncPlayback(self._thread, self._thread.call(self._context.play(sink)))
 
     def _next_batch(self) -> list[Event]:
-        events = self._thread.call(_next_or_none(self._context.take_batch()))
+        events = self._call(_next_or_none(self._context.take_batch()))
         if events is None:
             raise StopIteration
         return events
+
+    async def _enter(self) -> None:
+        await self._context.__aenter__()
+        # The caller needs time to come back and say ``play``, which negotiates before the first text leaves.
+        self._context.hold_input()
+
+    def _call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        """Makes a call that is not ``play``: the text need not wait for that any longer."""
+
+        async def run() -> _T:
+            self._context.release_input()
+            return await coroutine
+
+        return self._thread.call(run())
 
 
 class SyncPlayback:

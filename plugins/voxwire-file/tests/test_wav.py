@@ -57,6 +57,14 @@ class Opened:
         self.wake.close()
 
 
+def loss(out):
+    """The error that a sink reports once it has woken for it."""
+    with pytest.raises(SinkLost) as caught:
+        while out.wake.wait(5):
+            out.sink.write(b"")
+    return caught.value
+
+
 def chunks(data):
     """The chunks of a RIFF file by an independent reading, and the outer size."""
     magic, size, kind = struct.unpack_from("<4sI4s", data)
@@ -250,10 +258,9 @@ def test_reader_that_leaves_is_a_loss_with_epipe(tmp_path):
         out.drain()
         os.close(reader)
         out.sink.write(bytes(2))
-        assert out.wake.wait(5)
-        with pytest.raises(SinkLost, match="broken pipe") as caught:
-            out.sink.write(bytes(2))
-        assert caught.value.errno == errno.EPIPE
+        error = loss(out)
+        assert "broken pipe" in str(error)
+        assert error.errno == errno.EPIPE
         assert out.sink.position().played == 1
 
 
@@ -276,10 +283,9 @@ def test_reader_that_stands_still_does_not_keep_close_from_ending(tmp_path):
 def test_full_disk_is_a_loss_with_enospc():
     with Opened("raw:/dev/full") as out:
         out.sink.write(bytes(2000))
-        assert out.wake.wait(5)
-        with pytest.raises(SinkLost, match="'/dev/full': no space left on device") as caught:
-            out.sink.write(bytes(2))
-        assert caught.value.errno == errno.ENOSPC
+        error = loss(out)
+        assert "'/dev/full': no space left on device" in str(error)
+        assert error.errno == errno.ENOSPC
         assert out.sink.position().played == 0
 
 
@@ -300,12 +306,10 @@ def test_file_size_limit_keeps_what_was_acknowledged(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_001, before[1]))
         try:
             out.sink.write(b"\2\0" * 20_000)
-            assert out.wake.wait(5)
-            with pytest.raises(SinkLost) as caught:
-                out.sink.write(bytes(2))
+            error = loss(out)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        assert caught.value.errno == errno.EFBIG
+        assert error.errno == errno.EFBIG
         played = out.sink.position().played
     with wave.open(str(path), "rb") as reader:
         assert reader.getnframes() >= played >= 5000
@@ -316,10 +320,9 @@ def test_four_gib_is_the_end_of_a_wav(tmp_path):
     with Opened(f"file:{tmp_path / 'long.wav'}") as out:
         out.sink._data_bytes = 0xFFFF_FFFF - 8 - 59 - 100
         out.sink.write(bytes(102))
-        assert out.wake.wait(5)
-        with pytest.raises(SinkLost, match="4 gib") as caught:
-            out.sink.write(bytes(2))
-        assert caught.value.errno == errno.EFBIG
+        error = loss(out)
+        assert "4 GiB" in str(error)
+        assert error.errno == errno.EFBIG
 
 
 def test_deleted_file_is_a_loss(tmp_path):
@@ -329,9 +332,7 @@ def test_deleted_file_is_a_loss(tmp_path):
         out.drain()
         path.unlink()
         out.sink.write(bytes(20))
-        assert out.wake.wait(5)
-        with pytest.raises(SinkLost, match="file was deleted"):
-            out.sink.write(bytes(2))
+        assert "file was deleted" in str(loss(out))
         assert out.sink.position().played == 100
 
 

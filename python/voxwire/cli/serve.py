@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import click
 
-from voxwire.server import Settings, run
+from voxwire.server import ConfigurationError, Settings, run
 
 __all__ = ["serve"]
 
@@ -70,4 +71,15 @@ def serve(context: click.Context, /, **flags: Any) -> int:
     further: dict[str, Any] = context.obj or {}
     if clash := sorted(set(_SETTING_NAMES.values()) & further.keys()):
         raise click.UsageError(f"unknown key {clash[0]!r} in the configuration file")
-    return run(Settings.make(**further | values))
+    try:
+        settings = Settings.make(**further | values)
+    except ConfigurationError as error:
+        raise click.UsageError(_in_flags(str(error), flags)) from None
+    return run(settings)
+
+
+def _in_flags(message: str, flags: dict[str, Any]) -> str:
+    """Names each setting as it is written on the command line."""
+    for name in flags:
+        message = re.sub(rf"\b{_SETTING_NAMES.get(name, name)}\b", f"--{name.replace('_', '-')}", message)
+    return message

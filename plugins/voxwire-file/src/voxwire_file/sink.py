@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from voxwire.exceptions import SinkError, SinkLost, Unsupported
 from voxwire.sinks import Address, FormatPattern, Option, ThreadSink, flag
-from voxwire_file.target import RegularFile, Stream, is_directory, is_stream, open_file, open_stdout, open_stream
+from voxwire_file.target import RegularFile, Stream, is_directory, is_stream, open_file, open_stdout, open_stream, reason
 from voxwire_file.wav import MAX_BYTES, wav_header
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class _PathSink(ThreadSink):
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._target.close()
-            raise SinkError(f"cannot write to {self._path!r}: {_reason(error)}") from error
+            raise SinkError(f"cannot write to {self._path!r}: {reason(error)}") from error
 
     def send(self, data: bytes) -> None:
         """Writes samples, then the header that counts them: only after that are they played."""
@@ -127,7 +127,7 @@ class _PathSink(ThreadSink):
         if not isinstance(error, OSError):
             return super().loss(error)
         where = "standard output" if self._path == "-" else repr(self._path)
-        lost = SinkLost(f"cannot write to {where}: {_reason(error)}", errno=error.errno)
+        lost = SinkLost(f"cannot write to {where}: {reason(error)}", errno=error.errno)
         lost.__cause__ = error
         return lost
 
@@ -167,7 +167,3 @@ class RawSink(_PathSink):
 
     def _header(self, audio_format: AudioFormat) -> bytes:  # noqa: ARG002 - bare samples have none
         return b""
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()

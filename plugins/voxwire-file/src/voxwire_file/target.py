@@ -18,7 +18,7 @@ from voxwire.exceptions import SinkBusy, SinkError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RegularFile", "Stream", "is_directory", "is_stream", "open_file", "open_stdout", "open_stream"]
+__all__ = ["RegularFile", "Stream", "is_directory", "is_stream", "open_file", "open_stdout", "open_stream", "reason"]
 
 #: A pipe takes writes of up to PIPE_BUF bytes whole; it is at least 4096 on Linux.
 _PIPE_BYTES = 4096
@@ -197,5 +197,10 @@ def _refusal(path: str, error: OSError) -> SinkError:
     directory = Path(path).parent
     if error.errno == errno.ENOENT and not directory.is_dir():
         return SinkError(f"cannot open {path!r}: directory {str(directory)!r} does not exist")
-    reason = (error.strerror or type(error).__name__).lower()
-    return SinkError(f"cannot open {path!r}: {reason}")
+    return SinkError(f"cannot open {path!r}: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """The system's words for an error, in lower case as in the middle of a sentence."""
+    text = error.strerror or type(error).__name__
+    return text[:1].lower() + text[1:]

@@ -245,16 +245,16 @@ fn walk_settings<'a>(
     let start = scanner.index();
     let mut end = start;
     while scanner.member_follows(end == start)? {
+        let index = scanner.index();
         let kind = scanner.key()?;
-        let key = scanner.token(kind);
-        let name = key.bytes();
+        let name = scanner.token(kind).bytes();
         for reserved in ["context_id", "transcript", "continue", "flush", "cancel"] {
             if name.as_ref() == reserved.as_bytes() {
                 return Ok(Err(SettingsError::Reserved { name: reserved }));
             }
         }
         if !names.insert(name) {
-            scanner.note_duplicate(key.index);
+            scanner.note_duplicate(index);
         }
         scanner.skip()?;
         end = scanner.index();

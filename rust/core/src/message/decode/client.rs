@@ -141,9 +141,9 @@ impl Members {
         let mut first = true;
         while scanner.member_follows(first)? {
             first = false;
+            let index = scanner.index();
             let kind = scanner.key()?;
-            let key = scanner.token(kind);
-            let name = key.bytes();
+            let name = scanner.token(kind).bytes();
             if name.as_ref() == b"cancel" {
                 self.cancel = Some(scanner.value()?);
             } else if let Some(member) = REQUEST_MEMBERS.iter().find(|member| member.as_bytes() == name.as_ref()) {
@@ -152,7 +152,7 @@ impl Members {
                 scanner.skip()?;
             }
             if !names.insert(name) {
-                scanner.note_duplicate(key.index);
+                scanner.note_duplicate(index);
             }
         }
         scanner.finish()

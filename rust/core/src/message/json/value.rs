@@ -80,10 +80,11 @@ impl<'a> Scanner<'a> {
     }
 
     fn member(&mut self, visitor: &mut impl Visitor<'a>) -> Result<(), ErrorKind> {
+        self.peek()?;
+        let index = self.index();
         let kind = self.key()?;
-        let key = self.token(kind);
-        if !visitor.key(key)? {
-            self.note_duplicate(key.index);
+        if !visitor.key(self.token(kind))? {
+            self.note_duplicate(index);
         }
         Ok(())
     }

@@ -101,7 +101,7 @@ $(STAMPS)/test: requirements/test.txt | $(STAMPS)/run
 
 $(STAMPS)/core: $(RUST_SOURCES) pyproject.toml | $(STAMPS)/run
 	@echo 'building the core'
-	@$(BIN)/maturin develop --release --locked --quiet
+	@PIP_QUIET=1 $(BIN)/maturin develop --release --locked --quiet
 	@touch $@
 
 $(STAMPS)/file $(STAMPS)/espeak: $(STAMPS)/%: plugins/voxwire-%/pyproject.toml | $(STAMPS)/core

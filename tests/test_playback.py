@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import struct
 import threading
 import time
+from typing import ClassVar
 
 import pytest
 
@@ -26,6 +28,7 @@ from voxwire.sinks import Capabilities, FormatPattern, Opened, Position, Probe, 
 MONO = AudioFormat()
 RATE = MONO.sample_rate
 HALF_SECOND = RATE // 2
+ANY = (FormatPattern(),)
 
 
 def samples(start, count):
@@ -36,9 +39,9 @@ class Device:
     """A device whose clock is the test: nothing plays until ``advance``."""
 
     api_version = 1
-    options: dict = {}
+    options: ClassVar[dict] = {}
 
-    def __init__(self, *, formats=(FormatPattern(),), buffer=1 << 30, can_clear=True, can_pause=True, lead_ms=0):
+    def __init__(self, *, formats=ANY, buffer=1 << 30, can_clear=True, can_pause=True, lead_ms=0):
         self._capabilities = Capabilities(formats, "device", "measured", can_clear, can_pause, lead_ms)
         self.buffer = buffer
         self.format = None
@@ -68,7 +71,7 @@ class Device:
         self.threads["open"] = threading.get_ident()
         self.offered = list(formats)
         assert self.opening.wait(10)
-        self.format = choose_format(formats, self._capabilities.formats or (FormatPattern(),), "device")
+        self.format = choose_format(formats, self._capabilities.formats or ANY, "device")
         self.wake = wake
         return Opened(self.format, 1, self.buffer, 0)
 
@@ -398,7 +401,7 @@ async def test_a_refused_format_is_raised_by_play_and_the_line_can_be_used_again
         with pytest.raises(FormatRefused):
             await context.play(line)
         assert context.calls[-1] == "release_input"
-        device._capabilities = Capabilities((MONO,), "device", "measured", True, True, 0)
+        device._capabilities = Device(formats=(MONO,)).capabilities()
         line._host._capabilities = None
         await context.play(line)
         context.done()
@@ -600,7 +603,7 @@ async def test_fade_sounds_and_does_not_count():
         fade = struct.unpack("<240h", device.queue)
         assert fade[0] > 7900
         assert fade[-1] == 0
-        assert all(before >= after for before, after in zip(fade, fade[1:], strict=False))
+        assert all(before >= after for before, after in itertools.pairwise(fade))
         assert not interruption.done()
         device.advance(1000)
         assert (await interruption).played_s == 1000 / RATE

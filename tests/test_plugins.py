@@ -215,7 +215,7 @@ def test_default_address_is_the_first_usable_sound_device():
 
 
 def test_open_sink_checks_the_address_at_once():
-    with pytest.raises(ValueError, match="did you mean 'file:out.wav'"):
+    with pytest.raises(ValueError, match=r"did you mean 'file:out\.wav'"):
         open_sink("out.wav")
     with pytest.raises(PluginError, match="unknown sink 'bogus'"):
         open_sink("bogus:x")

@@ -74,7 +74,7 @@ class TestFirstInput:
             ({"language": "xx1"}, "language"),
             ({"language": "eng"}, "language"),
             ({"locale": "en_US"}, "locale"),
-            ({"normalization": "on"}, "normalization"),
+            ({"normalization": "always"}, "normalization"),
             ({"add_timestamps": "yes"}, "add_timestamps"),
             ({"use_normalized_timestamps": 1}, "use_normalized_timestamps"),
             ({"speed": "faster"}, "speed"),

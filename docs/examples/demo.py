@@ -16,6 +16,7 @@ FILE = "hello.wav"
 
 async def main() -> None:
     async with voxwire.Client("embedded:espeak") as client:
+        await client.connect()
         record = await client.say(SENTENCE, sink=f"file:{FILE}")
     first_audio_ms = round((record.first_audio_s or 0.0) * 1000, 1)
     print(f"spoke    {SENTENCE}")

@@ -280,7 +280,9 @@ class Context:
         return self
 
     async def __anext__(self) -> Event:
-        self._take_iteration()
+        # The rule of who may iterate, first in the short form that nearly always holds.
+        if not self._iterating or self._left or asyncio.get_running_loop() is not self._loop:
+            self._take_iteration()
         while not self._inbox:
             self._check_more()
             await self._inbox.wait()
@@ -451,7 +453,7 @@ class Context:
             return
         kind = type(event)
         if kind is Audio:
-            self._ledger.add_audio(event.format.frames(len(event.data)), event.format.sample_rate, now_s)
+            self._ledger.add_audio(len(event.data), now_s)
             if self._offset_s:
                 event = Audio(event.data, event.format, event.start_s + self._offset_s, event.flush_id, self)
             self._deliver(event)

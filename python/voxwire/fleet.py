@@ -85,7 +85,7 @@ class Link:
         """Hands each event to its context, in the turn of the read."""
         now_s = self.transport.now() if self.transport is not None else 0.0
         for event in events:
-            if isinstance(event, Closed):
+            if type(event) is Closed:
                 self._handle_closed(event)
             else:
                 event.context.handle_event(event, now_s)  # type: ignore[union-attr] # a client gets no other kinds

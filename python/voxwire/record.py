@@ -63,7 +63,8 @@ class Ledger:
         self.context_ids: list[str] = []
         self.request_id: str | None = None
         self.characters = 0
-        self.frames = 0
+        self.audio_bytes = 0
+        self.bytes_per_s = 1
         self.audio_s = 0.0
         self.words: list[Word] = []
         self.heard: Heard | None = None
@@ -77,17 +78,17 @@ class Ledger:
         self.late_dropped = 0
         self._dry_at_s = 0.0
 
-    def add_audio(self, frames: int, sample_rate: int, now_s: float) -> None:
-        """Notes that ``frames`` more frames came."""
+    def add_audio(self, size_bytes: int, now_s: float) -> None:
+        """Notes that audio of this size came."""
         if now_s > self._dry_at_s:
             if self.first_audio_at_s is None:
                 self.first_audio_at_s = now_s
             else:
                 self.stalls += 1
             self._dry_at_s = now_s
-        self.frames += frames
-        self.audio_s = self.frames / sample_rate
-        self._dry_at_s += frames / sample_rate
+        self.audio_bytes += size_bytes
+        self.audio_s = self.audio_bytes / self.bytes_per_s
+        self._dry_at_s += size_bytes / self.bytes_per_s
 
     def since_start(self, moment_s: float | None) -> float | None:
         """Seconds from the first push to ``moment_s``."""

@@ -29,6 +29,8 @@ __all__ = ["Client", "Context", "SyncPlayback"]
 _T = TypeVar("_T")
 # The loop is at rest when it is stopped; a thread that does not end by then has been lost to foreign code.
 _JOIN_S = 5.0
+# The text of a context waits this long for the caller's first word: ``play`` negotiates before the first text leaves.
+_GRACE_S = 0.05
 
 
 class _LoopThread:
@@ -150,6 +152,7 @@ class Context:
         self._thread = thread
         self._context = context
         self._taken: deque[Event] = deque()
+        self._grace: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> Self:
         self._thread.call(self._enter())
@@ -218,7 +221,7 @@ class Context:
 
     def play(self, sink: str) -> SyncPlayback:
         """As ``voxwire.Context.play``, into a sink given by its address."""
-        return SyncPlayback(self._thread, self._thread.call(self._context.play(sink)))
+        return SyncPlayback(self._thread, self._thread.call(self._play(sink)))
 
     def _next_batch(self) -> list[Event]:
         events = self._call(_next_or_none(self._context.take_batch()))
@@ -228,17 +231,30 @@ class Context:
 
     async def _enter(self) -> None:
         await self._context.__aenter__()
-        # The caller needs time to come back and say ``play``, which negotiates before the first text leaves.
         self._context.hold_input()
+        self._grace = asyncio.get_running_loop().call_later(_GRACE_S, self._context.release_input)
 
     def _call(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
         """Makes a call that is not ``play``: the text need not wait for that any longer."""
 
         async def run() -> _T:
+            self._end_grace()
             self._context.release_input()
             return await coroutine
 
         return self._thread.call(run())
+
+    async def _play(self, sink: str) -> Playback:
+        self._end_grace()
+        try:
+            return await self._context.play(sink)
+        finally:
+            self._context.release_input()
+
+    def _end_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
 
 
 class SyncPlayback:

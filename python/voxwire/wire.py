@@ -324,6 +324,7 @@ class Wire:
             self.format = self._options.output_format or AudioFormat()
         if self._defaults is None:
             self._defaults = self._options.freeze(self.format)
+            self._ledger.bytes_per_s = self.format.frame_bytes * self.format.sample_rate
 
     def _check_open(self) -> None:
         if (error := self._owner.input_error()) is not None:

@@ -16,7 +16,7 @@ from voxwire_file import FileSink, RawSink
 class TestFile(SinkConformance):
     kind = FileSink
     suffix = ".wav"
-    options: dict = {"atomic": False}
+    atomic = False
     numbers = itertools.count()
 
     @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ class TestFile(SinkConformance):
     def make(self):
         # One name in eight: many openings must not fill the disk, and two open sinks must not share a file.
         self.latest = self.folder / f"{next(self.numbers) % 8}{self.suffix}"
-        return self.kind(Address("file", str(self.latest), self.options))
+        return self.kind(Address("file", str(self.latest), {"atomic": self.atomic}))
 
     def lose(self, sink):
         self.latest.unlink()
@@ -35,7 +35,7 @@ class TestFile(SinkConformance):
 
 
 class TestAtomicFile(TestFile):
-    options = {"atomic": True}
+    atomic = True
     open_close_cycles = 1000
 
     def lose(self, sink):

@@ -1,10 +1,10 @@
 """The conformance kit for sinks: inherit it, override ``make``, run pytest.
 
-    from voxwire.testing import SinkConformance
+from voxwire.testing import SinkConformance
 
-    class TestMySink(SinkConformance):
-        def make(self):
-            return MySink(Address("mine", "somewhere"))
+class TestMySink(SinkConformance):
+def make(self):
+return MySink(Address("mine", "somewhere"))
 """
 
 # ruff: noqa: S101 - asserting is what this module is for
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import select
 import socket
 import threading
@@ -209,7 +210,7 @@ class SinkConformance:
                 assert 0 <= position.played <= position.written - position.discarded, position
                 assert position.bound >= 0
                 assert position.quality in {"measured", "estimated", "sent", "written"}
-            for before, after in zip(seen, seen[1:], strict=False):
+            for before, after in itertools.pairwise(seen):
                 assert after.segment == before.segment
                 assert after.played >= before.played
                 assert after.written >= before.written
@@ -308,8 +309,7 @@ class SinkConformance:
             finals: list[Position] = []
 
             def clear() -> None:
-                for _ in range(20):
-                    finals.append(sink.clear())
+                finals.extend(sink.clear() for _ in range(20))
 
             clearer = threading.Thread(target=clear)
             clearer.start()
@@ -365,12 +365,8 @@ class SinkConformance:
             wake.forget()
             if not self.lose(sink):
                 pytest.skip("a loss of this sink cannot be brought about")
-            deadline = time.monotonic() + self.timeout_s
-            frames = opened.quantum
             with pytest.raises(SinkLost) as caught:
-                while time.monotonic() < deadline:
-                    sink.write(_audio(opened, frames))
-                    wake.wait(0.02)
+                self._write_until_lost(sink, opened, wake)
             assert caught.value.message
             with pytest.raises(SinkLost):
                 sink.write(b"")
@@ -415,6 +411,12 @@ class SinkConformance:
         with self._open() as (sink, opened, wake):
             self._write_all(sink, opened, wake, _audio(opened, opened.quantum))
             self._drain(sink, opened, wake)
+
+    def _write_until_lost(self, sink: Sink, opened: Opened, wake: RecordingWake) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        while time.monotonic() < deadline:
+            sink.write(_audio(opened, opened.quantum))
+            wake.wait(0.02)
 
     def _write_all(self, sink: Sink, opened: Opened, wake: RecordingWake, data: Any) -> None:
         view = memoryview(data)
@@ -486,4 +488,3 @@ def _settled(before: tuple[int, int]) -> bool:
             return False
         threading.Event().wait(0.01)
     return True
-

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 from voxwire.exceptions import SinkError, SinkLost, Unsupported
 from voxwire.sinks import Address, FormatPattern, Option, ThreadSink, flag
-from voxwire_file.target import RegularFile, Stream, is_directory, is_stream, open_file, open_stdout, open_stream, reason
+from voxwire_file.target import (
+    RegularFile,
+    Stream,
+    is_directory,
+    is_stream,
+    open_file,
+    open_stdout,
+    open_stream,
+    reason,
+)
 from voxwire_file.wav import MAX_BYTES, wav_header
 
 if TYPE_CHECKING:

@@ -1,0 +1,131 @@
+//! Base64: every path of this processor against the crate `base64`, wherever text and output lie in memory.
+//!
+//! Input: a byte that tells where in a block of 64 bytes text and output begin, the rest, which is taken for a text to
+//! decode and for data to encode.
+
+use std::mem::MaybeUninit;
+
+use ::base64::Engine as _;
+use ::base64::engine::general_purpose::STANDARD;
+use voxwire_kernels::base64::{InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_with, encoded_len};
+
+/// What lies around an output, to be found unchanged.
+const CANARY: u8 = 0xa5;
+
+/// Decodes and encodes.
+pub fn target(data: &[u8]) {
+    let Some((&place, data)) = data.split_first() else {
+        return;
+    };
+    let place = usize::from(place % 64);
+    let paths = || Path::ALL.into_iter().filter(|path| path.is_available());
+
+    let expected = STANDARD.decode(data);
+    let chosen = decode_at(decode, place, data);
+    assert_eq!(chosen.as_ref().ok(), expected.as_ref().ok(), "the standard engine has another opinion");
+    if let Err(error) = &chosen {
+        assert_eq!(error.index, first_wrong(data), "of {} characters", data.len());
+    }
+    for path in paths() {
+        assert_eq!(decode_at(|text, out| decode_with(path, text, out), place, data), chosen, "decoded by {path:?}");
+    }
+
+    let text = STANDARD.encode(data);
+    assert_eq!(encoded_len(data.len()), Some(text.len()));
+    assert_eq!(encode_at(encode, place, data), text.as_bytes());
+    for path in paths() {
+        assert_eq!(
+            encode_at(|data, out| encode_with(path, data, out), place, data),
+            text.as_bytes(),
+            "encoded by {path:?}"
+        );
+        assert_eq!(
+            decode_at(|text, out| decode_with(path, text, out), place, text.as_bytes()).as_deref(),
+            Ok(data),
+            "encoded and decoded by {path:?}"
+        );
+    }
+}
+
+type Decode = Result<Vec<u8>, InvalidBase64>;
+
+/// Decodes from the very end of one allocation into the very end of another, so that a sanitizer sees every byte beyond.
+fn decode_at(
+    decode: impl Fn(&[u8], &mut [MaybeUninit<u8>]) -> Result<(), InvalidBase64>,
+    place: usize,
+    text: &[u8],
+) -> Decode {
+    let source = shifted(place, text);
+    let size_bytes = decoded_len(text).unwrap_or(0);
+    let mut room = vec![MaybeUninit::new(CANARY); place + size_bytes].into_boxed_slice();
+    decode(&source[place..], &mut room[place..])?;
+    let room = initialised(&room);
+    assert!(room[..place].iter().all(|&byte| byte == CANARY), "written before the output");
+    Ok(room[place..].to_vec())
+}
+
+fn encode_at(encode: impl Fn(&[u8], &mut Vec<u8>), place: usize, data: &[u8]) -> Vec<u8> {
+    let source = shifted(place, data);
+    let size = encoded_len(data.len()).expect("the input is short");
+    let mut out = Vec::with_capacity(place + size);
+    out.resize(place, CANARY);
+    encode(&source[place..], &mut out);
+    assert!(out[..place].iter().all(|&byte| byte == CANARY), "written before the output");
+    out.split_off(place)
+}
+
+/// The bytes at a place in an allocation that ends with them.
+fn shifted(place: usize, data: &[u8]) -> Box<[u8]> {
+    let mut bytes = Vec::with_capacity(place + data.len());
+    bytes.resize(place, b'A');
+    bytes.extend_from_slice(data);
+    bytes.into_boxed_slice()
+}
+
+pub(crate) fn initialised(room: &[MaybeUninit<u8>]) -> Vec<u8> {
+    room.iter()
+        .map(|byte| {
+            // SAFETY: every caller made the room of initialised bytes, and decoding only writes such.
+            unsafe { byte.assume_init() }
+        })
+        .collect()
+}
+
+/// The index of the first character that is wrong, by a plain walk; the length where some are missing at the end.
+fn first_wrong(text: &[u8]) -> usize {
+    let groups = text.len().div_ceil(4);
+    for (group, characters) in text.chunks(4).enumerate() {
+        let start = group * 4;
+        let is_last = group + 1 == groups;
+        let digits = characters.iter().take_while(|byte| digit(**byte).is_some()).count();
+        if digits == 4 {
+            continue;
+        }
+        let padded = is_last && digits >= 2 && characters[digits..].iter().all(|&byte| byte == b'=');
+        if padded && characters.len() == 4 {
+            // The bits behind the last byte: four after two digits, two after three.
+            let spare = if digits == 2 { 0x0f } else { 0x03 };
+            if digit(characters[digits - 1]).is_some_and(|digit| digit & spare != 0) {
+                return start + digits - 1;
+            }
+            continue;
+        }
+        // A padding character counts as right where padding may stand.
+        return characters.iter().enumerate().skip(digits).find_map(|(index, &byte)| {
+            let may_pad = is_last && digits >= 2 && byte == b'=';
+            (!may_pad).then_some(start + index)
+        }).unwrap_or(text.len());
+    }
+    text.len()
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    Some(match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    })
+}

@@ -1,0 +1,157 @@
+"""Formats, base64, transcoding and resampling through the binding."""
+
+from __future__ import annotations
+
+import array
+import base64
+import math
+import struct
+
+import pybase64
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxwire.audio import AudioFormat, Resampler, decode_base64, encode_base64, transcode
+
+S16 = AudioFormat("pcm_s16le", 24000)
+F32 = AudioFormat("pcm_f32le", 24000)
+
+
+@given(st.binary(max_size=5000))
+def test_base64_agrees_with_the_reference(data):
+    text = base64.b64encode(data).decode()
+    assert encode_base64(data) == text
+    assert decode_base64(text) == data
+    assert decode_base64(text.encode()) == data
+    assert decode_base64(memoryview(bytearray(text.encode()))) == data
+
+
+@given(st.binary(max_size=200).map(base64.b64encode), st.data())
+def test_damaged_base64_is_refused_as_by_the_strict_reference(text, data):
+    place = data.draw(st.integers(0, len(text)))
+    damage = data.draw(st.sampled_from([b" ", b"\n", b"=", b"-", b"_", b"\0", b"\xe9", b"A", b""]))
+    damaged = text[:place] + damage + text[place + 1 :]
+    try:
+        expected = pybase64.b64decode(damaged, validate=True)
+    except ValueError:
+        expected = None
+    if expected is None or base64.b64encode(expected) != damaged:
+        with pytest.raises(ValueError, match="base64"):
+            decode_base64(damaged)
+    else:
+        assert decode_base64(damaged) == expected
+
+
+def test_base64_of_every_length():
+    for size in range(300):
+        data = bytes(range(256)) * 2
+        assert decode_base64(encode_base64(data[:size])) == data[:size]
+
+
+@pytest.mark.parametrize("text", ["AA\u00e9=", "\u4e2d\u6587\u4e2d\u6587", "AAA\ud800"])
+def test_text_beyond_ascii_is_no_base64(text):
+    with pytest.raises(ValueError):
+        decode_base64(text)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["A"], object()])
+def test_what_is_no_buffer_is_a_type_error(wrong):
+    with pytest.raises(TypeError):
+        decode_base64(wrong)
+    with pytest.raises(TypeError):
+        encode_base64(wrong)
+    with pytest.raises(TypeError):
+        transcode(wrong, S16, F32)
+    with pytest.raises(TypeError):
+        Resampler(S16, S16).process(wrong)
+
+
+def test_a_buffer_with_holes_is_a_buffer_error():
+    with pytest.raises(BufferError):
+        encode_base64(memoryview(b"abcdef")[::2])
+    assert encode_base64(array.array("h", [1, -1])) == "AQD//w=="
+    assert encode_base64(memoryview(b"abcdef").cast("B", (2, 3))) == "YWJjZGVm"
+
+
+def test_results_are_plain_bytes_of_their_own():
+    source = bytearray(b"AAECAw==")
+    decoded = decode_base64(source)
+    view = memoryview(decoded)
+    source[:] = b"//////8="
+    del decoded
+    assert bytes(view) == b"\0\1\2\3"
+
+
+def test_transcode_keeps_what_it_can():
+    samples = array.array("h", range(-32768, 32768, 7)).tobytes()
+    floats = transcode(samples, S16, F32)
+    assert len(floats) == 2 * len(samples)
+    assert transcode(floats, F32, S16) == samples
+    assert transcode(b"", S16, F32) == b""
+    loud = struct.pack("<4f", 2.0, -2.0, math.nan, 1.0)
+    assert struct.unpack("<4h", transcode(loud, F32, S16))[:2] == (32767, -32768)
+
+
+def test_transcode_refuses_cut_samples_and_other_rates():
+    with pytest.raises(ValueError, match="byte"):
+        transcode(b"abc", S16, F32)
+    with pytest.raises(ValueError, match="Resampler"):
+        transcode(b"", S16, AudioFormat("pcm_s16le", 8000))
+    with pytest.raises(ValueError, match="Resampler"):
+        transcode(b"", S16, AudioFormat("pcm_s16le", 24000, 2))
+
+
+@pytest.mark.parametrize("wrong", [None, "pcm_s16le", (24000,)])
+def test_what_is_no_format_is_a_type_error(wrong):
+    with pytest.raises(TypeError, match="AudioFormat"):
+        transcode(b"", wrong, S16)
+    with pytest.raises(TypeError, match="AudioFormat"):
+        Resampler(S16, wrong)
+
+
+def test_formats_know_their_frames():
+    stereo = AudioFormat("pcm_f32le", 8000, 2)
+    assert (stereo.frame_bytes, stereo.frames(17), stereo.duration_s(64000)) == (8, 2, 1.0)
+    assert str(stereo) == "pcm_f32le at 8000 Hz, 2 channels"
+    for wrong in (("mp3", 8000), ("pcm_alaw", 0), ("pcm_alaw", 768_001), ("pcm_alaw", 8000, 0)):
+        with pytest.raises(ValueError, match="encoding|rate|channels"):
+            AudioFormat(*wrong)
+
+
+def sine(frames, rate, frequency_hz=1000):
+    return array.array(
+        "h", (round(20000 * math.sin(2 * math.pi * frequency_hz * at / rate)) for at in range(frames))
+    ).tobytes()
+
+
+@given(st.lists(st.integers(0, 3000), max_size=12))
+def test_resampling_does_not_depend_on_the_cuts(cuts):
+    target = AudioFormat("pcm_s16le", 8000)
+    data = sine(2400, 24000)
+    whole = Resampler(S16, target)
+    expected = whole.process(data) + whole.finish()
+    pieces = Resampler(S16, target)
+    places = sorted(min(2 * cut, len(data)) for cut in cuts)
+    heard = b"".join(
+        pieces.process(data[start:end]) for start, end in zip([0, *places], [*places, len(data)], strict=True)
+    )
+    assert heard + pieces.finish() == expected
+
+
+@pytest.mark.parametrize(("rate", "frames"), [(8000, 800), (44100, 4410), (24000, 2400)])
+def test_resampling_gives_the_exact_number_of_frames(rate, frames):
+    resampler = Resampler(S16, AudioFormat("pcm_f32le", rate))
+    out = resampler.process(sine(2400, 24000)) + resampler.finish()
+    assert len(out) == 4 * frames
+    peak = max(map(abs, struct.unpack(f"<{frames}f", out)))
+    assert 0.5 < peak < 0.7
+    assert repr(resampler) == f"<Resampler from pcm_s16le at 24000 Hz to pcm_f32le at {rate} Hz>"
+
+
+def test_a_resampler_refuses_other_channels_and_cut_frames():
+    with pytest.raises(ValueError, match="channels"):
+        Resampler(S16, AudioFormat("pcm_s16le", 8000, 2))
+    resampler = Resampler(S16, AudioFormat("pcm_s16le", 8000))
+    with pytest.raises(ValueError, match="byte"):
+        resampler.process(b"abc")

@@ -72,6 +72,14 @@ class Peer:
         self.transport.connection.close(code, reason, self.transport.now())
         self.transport.flush()
 
+    def stop_reading(self) -> None:
+        socket_transport = self.transport._socket
+        assert socket_transport is not None
+        socket_transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        self.transport.resume_reading()
+
     def reset(self) -> None:
         self.transport.abort()
 
@@ -211,9 +219,9 @@ class _Arrival(asyncio.Protocol):
         if handshake.upgrade_failure() is not None:
             server.requests.append(handshake.target)
             page = server.pages.get(handshake.target)
-            status = "404 Not Found" if page is None else "200 OK"
+            line = "404 Not Found" if page is None else "200 OK"
             body = page or b"{}"
-            head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            head = f"HTTP/1.1 {line}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             self.transport.write(head.encode() + body)
             self.transport.close()
             return

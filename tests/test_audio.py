@@ -115,7 +115,7 @@ def test_formats_know_their_frames():
     assert (stereo.frame_bytes, stereo.frames(17), stereo.duration_s(64000)) == (8, 2, 1.0)
     assert str(stereo) == "pcm_f32le at 8000 Hz, 2 channels"
     for wrong in (("mp3", 8000), ("pcm_alaw", 0), ("pcm_alaw", 768_001), ("pcm_alaw", 8000, 0)):
-        with pytest.raises(ValueError, match="encoding|rate|channels"):
+        with pytest.raises(ValueError, match=r"encoding|rate|channels"):
             AudioFormat(*wrong)
 
 

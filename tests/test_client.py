@@ -444,10 +444,10 @@ async def test_close_does_not_wait_for_a_server_that_does_not_answer() -> None:
         client = voxwire.Client(server.url, close_timeout_s=0.05)
         await client.connect()
         peer = await server.accept()
-        peer.transport._socket.pause_reading()
+        peer.stop_reading()
         async with asyncio.timeout(PATIENCE_S):
             await client.close()
-        peer.transport._socket.resume_reading()
+        peer.go_on_reading()
         await peer.wait_closed()
 
 

@@ -35,6 +35,15 @@ async def collect(context: voxwire.Context) -> list[Any]:
     return [event async for event in context]
 
 
+def ending(context: voxwire.Context) -> tuple[str | None, str | None]:
+    return (context.outcome, context.reason)
+
+
+def pcm(event: Any) -> bytes:
+    assert isinstance(event, Audio)
+    return event.data
+
+
 # --- what is sent
 
 
@@ -69,7 +78,7 @@ async def test_text_of_a_context_is_one_closing_request_with_every_option() -> N
             }
             peer.send(done(context.id))
             assert await collect(context) == []
-            assert (context.outcome, context.reason) == ("finished", None)
+            assert ending(context) == ("finished", None)
 
 
 async def test_pushes_are_verbatim_and_in_order_and_finish_closes() -> None:
@@ -151,7 +160,7 @@ async def test_wrong_types_of_text_and_input_options() -> None:
     client = voxwire.Client("ws://127.0.0.1:9")
     for text in (5, b"bytes", {"a": 1}):
         with pytest.raises(TypeError, match="text must be"):
-            client.context(text)
+            client.context(text)  # type: ignore[arg-type]
     async with client, client.context(**options()) as context:
         with pytest.raises(TypeError, match="type str"):
             await context.push(5)  # type: ignore[arg-type]
@@ -266,7 +275,7 @@ async def test_join_makes_one_piece_of_neighbours_read_apart() -> None:
         peer.send(done(context.id), done(marker.id))
         await collect(marker)
         batches = [batch async for batch in context.batches(join=True)]
-    assert [event.data for batch in batches for event in batch] == [b"\1\0\2\0"]
+    assert [pcm(event) for batch in batches for event in batch] == [b"\1\0\2\0"]
 
 
 # --- cancel, late messages, expiry
@@ -305,7 +314,7 @@ async def test_cancel_is_sent_before_its_first_suspension_and_late_messages_are_
                 await context.push("more")
             await context.cancel()
             await context.finish()
-            assert (context.outcome, context.reason) == ("cancelled", None)
+            assert ending(context) == ("cancelled", None)
         assert peer.pending == 0
 
 
@@ -335,7 +344,7 @@ async def test_done_before_own_close_expires_a_pushed_context() -> None:
             await peer.receive()
             peer.send(chunk(context.id, PCM), done(context.id))
             assert len(await collect(context)) == 1
-            assert (context.outcome, context.reason) == ("finished", "expired")
+            assert ending(context) == ("finished", "expired")
             with pytest.raises(voxwire.ContextExpired) as caught:
                 await context.push("more")
             assert caught.value.code == "context_expired"
@@ -454,7 +463,7 @@ async def test_half_a_sample_at_the_end_is_invalid_audio() -> None:
         data = b""
         with pytest.raises(voxwire.ProtocolError) as caught:
             async for event in context:
-                data += event.data
+                data += pcm(event)
         assert data == b"\1\0\2\0"
         assert caught.value.code == "invalid_audio"
 
@@ -529,12 +538,12 @@ async def test_a_slow_consumer_fails_alone_and_gets_what_came_before() -> None:
         await peer.receive()
         for n in range(16):
             peer.send(chunk(slow.id, bytes(1000)), chunk(good.id, bytes([n, 0])))
-            assert (await anext(good)).data == bytes([n, 0])
+            assert pcm(await anext(good)) == bytes([n, 0])
         assert await peer.receive() == {"context_id": slow.id, "cancel": True}
         size = 0
         with pytest.raises(voxwire.VoxwireError) as caught:
             async for event in slow:
-                size += len(event.data)
+                size += len(pcm(event))
         assert caught.value.code == "consumer_too_slow"
         assert not caught.value.retryable
         assert 3000 <= size <= 5000
@@ -595,12 +604,12 @@ async def test_a_cancelled_anext_loses_no_event() -> None:
             peer.send(chunk(context.id, bytes([n, 0])))
             step.cancel()
             try:
-                data += (await step).data
+                data += pcm(await step)
             except asyncio.CancelledError:
                 cancelled += 1
         assert cancelled
         peer.send(done(context.id))
-        data += b"".join([event.data async for event in context])
+        data += b"".join([pcm(event) async for event in context])
     assert data == b"".join(bytes([n, 0]) for n in range(20))
 
 
@@ -623,7 +632,7 @@ async def test_a_cancelled_push_has_sent_nothing() -> None:
 
 async def test_a_push_waits_while_the_socket_is_full_and_a_cancel_of_it_sends_nothing() -> None:
     async with connected() as (client, peer):
-        peer.transport._socket.pause_reading()
+        peer.stop_reading()
         async with client.context(**options()) as context:
             big = "word " * 200_000
             pushed = 0
@@ -638,7 +647,7 @@ async def test_a_push_waits_while_the_socket_is_full_and_a_cancel_of_it_sends_no
             push.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await push
-            peer.transport._socket.resume_reading()
+            peer.go_on_reading()
             await context.finish()
             transcripts = [(await peer.receive())["transcript"] for _ in range(pushed + 1)]
             assert transcripts == [big] * pushed + [""]
@@ -656,7 +665,7 @@ async def test_second_consumers_are_refused() -> None:
         with pytest.raises(RuntimeError, match="second consumer"):
             context.attach(Recorder())
         peer.send(chunk(context.id, PCM), done(context.id))
-        assert (await first).data == PCM
+        assert pcm(await first) == PCM
 
 
 class Recorder:
@@ -687,10 +696,10 @@ async def test_an_attached_consumer_gets_what_waited_then_all_the_rest_and_the_e
             assert await recorder.ended is None
             assert [event.data for event in recorder.events] == [b"\1\0", b"\2\0"]
             assert context.complete
-            assert context.outcome is None
+            assert ending(context)[0] is None
             context.end_interrupted()
             context.end_played()
-            assert (context.outcome, context.reason) == ("cancelled", "interrupted")
+            assert ending(context) == ("cancelled", "interrupted")
             with pytest.raises(voxwire.ContextEnded):
                 await context.push("more")
         assert (await peer.receive())["context_id"] == marker.id
@@ -722,8 +731,55 @@ async def test_an_interruption_cancels_and_refuses_text() -> None:
         assert context.outcome is None
         context.end_interrupted()
         assert await recorder.ended is None
-        assert (context.outcome, context.reason) == ("cancelled", "interrupted")
+        assert ending(context) == ("cancelled", "interrupted")
         assert await peer.receive() == {"context_id": context.id, "cancel": True}
+
+
+async def test_a_sink_that_fails_ends_the_context_as_failed() -> None:
+    async with connected() as (client, peer), client.context(**options()) as context:
+        context.attach(Recorder())
+        await context.push("a")
+        await peer.receive()
+        lost = voxwire.SinkLost("disk full", errno=28)
+        context.end_failed(lost)
+        context.end_failed(voxwire.SinkLost("again"))
+        context.end_interrupted()
+        assert context.outcome == "failed"
+        assert lost.record.outcome == "failed"
+        assert lost.context_id == context.id
+        assert await peer.receive() == {"context_id": context.id, "cancel": True}
+        with pytest.raises(voxwire.SinkLost):
+            await context.push("b")
+
+
+async def test_a_finished_context_can_still_be_played() -> None:
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        async with client.context("marker", **options()) as marker:
+            await peer.receive()
+            await peer.receive()
+            peer.send(chunk(context.id, PCM), done(context.id), done(marker.id))
+            await collect(marker)
+        assert context.outcome == "finished"
+        recorder = Recorder()
+        context.attach(recorder)
+        assert await recorder.ended is None
+        assert [pcm(event) for event in recorder.events] == [PCM]
+        assert ending(context)[0] is None
+        context.end_played()
+        assert repr(context) == f"<voxwire.Context {context.id} finished>"
+
+
+async def test_a_finish_that_waits_when_the_context_ends_is_no_fault() -> None:
+    async with ScriptedServer() as server, voxwire.Client(server.url) as client:
+        server.silent = True
+        async with client.context(**options()) as context:
+            push = asyncio.create_task(context.push("a"))
+            finish = asyncio.create_task(context.finish())
+            await server.arrival()
+            await context.cancel()
+            await finish
+            with pytest.raises(voxwire.ContextEnded):
+                await push
 
 
 async def never() -> AsyncIterator[str]:

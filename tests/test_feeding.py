@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_server import PATIENCE_S, Peer, chunk, done, error, timestamps
-from test_context import collect, connected, options
+from test_context import collect, connected, ending, options
 
 import voxwire
 from voxwire.alignment import Aligner
@@ -161,7 +161,7 @@ async def test_a_piece_that_is_no_text_is_a_type_error(piece: Any) -> None:
     async with connected() as (client, _), client.context(**options()) as context:
         if piece is None:
             with pytest.raises(TypeError, match="text must be"):
-                await context.feed(piece)
+                await context.feed(piece)  # type: ignore[arg-type]
         else:
             source = Closable([piece])
             with pytest.raises(TypeError, match="piece of text"):
@@ -176,7 +176,7 @@ async def test_a_cancel_lets_a_running_feed_return_and_closes_its_iterator() -> 
         tokens.queue.put_nowait("a")
         await peer.receive()
         await context.cancel()
-        assert await feed is None
+        await feed
         assert tokens.closed.is_set()
         with pytest.raises(voxwire.ContextEnded):
             await context.feed("more")
@@ -280,7 +280,7 @@ async def test_an_early_done_is_survived_by_a_fresh_context() -> None:
         assert (await peer.receive())["continue"] is False
         peer.send(chunk(second, b"\1\0"), timestamps(second, ("Two.", 0.25, 0.5)), done(second))
         events += await collect(context)
-        assert (context.outcome, context.reason) == ("finished", None)
+        assert ending(context) == ("finished", None)
         assert context.record.context_ids == (first, second)
     assert [event.start_s for event in events if isinstance(event, voxwire.Audio)] == [0.0, 1.0]
     words = [word for event in events if isinstance(event, voxwire.Words) for word in event.items]
@@ -325,6 +325,23 @@ async def test_an_early_done_with_nothing_more_to_say_is_a_good_end() -> None:
             assert await collect(context) == []
             assert context.outcome == "finished"
         assert peer.pending == 0
+
+
+@pytest.mark.usefixtures("processed")
+async def test_an_expiry_that_no_feed_survives_ends_the_context() -> None:
+    tokens = Tokens()
+    async with connected() as (client, peer), client.context(**options()) as context:
+        feed = asyncio.create_task(context.feed(tokens, finish=False))
+        tokens.queue.put_nowait("One.")
+        await peer.receive()
+        peer.send(done(context.id))
+        await settle(client, peer)
+        assert ending(context)[0] is None
+        tokens.queue.put_nowait(None)
+        await feed
+        assert ending(context) == ("finished", "expired")
+        with pytest.raises(voxwire.ContextExpired):
+            await context.push("more")
 
 
 # --- spans

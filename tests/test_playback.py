@@ -385,6 +385,16 @@ async def test_a_wanted_format_that_the_sink_refuses_is_transcoded():
     assert device.heard == b"\xff" * 100
 
 
+async def test_a_sink_that_learns_its_formats_at_open_is_offered_the_protocols():
+    device, context = Device(formats=None), FakeContext()
+    async with open_sink(device) as line:
+        await context.play(line)
+        context.done()
+    assert device.offered[0] == MONO
+    assert len(device.offered) == 4 * 6
+    assert len(set(device.offered)) == 4 * 6
+
+
 async def test_the_second_play_uses_the_open_format():
     device, first, second = Device(), FakeContext(requested=AudioFormat("pcm_mulaw", 8000)), FakeContext()
     async with open_sink(device) as line:

@@ -214,6 +214,18 @@ def test_default_address_is_the_first_usable_sound_device():
         default_address()
 
 
+def test_a_broken_plugin_does_not_hide_the_default_device(install):
+    install("acme-bad", "0.1", {"aaabad": "acme_bad:Sink"}, "raise OSError('no such device')")
+
+    class Speaker(NullSink):
+        @classmethod
+        def probe(cls):
+            return Probe(usable=True, address="speaker:default")
+
+    plugins.register(plugins.SINKS, "speaker", Speaker)
+    assert default_address() == "speaker:default"
+
+
 def test_open_sink_checks_the_address_at_once():
     with pytest.raises(ValueError, match=r"did you mean 'file:out\.wav'"):
         open_sink("out.wav")

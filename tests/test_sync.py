@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_server import PATIENCE_S, Peer, ScriptedServer, chunk, done, error, flush_done
-from test_context import options
+from test_context import options, pcm
 
 import voxwire.sync
 from voxwire.events import Audio, FlushDone
@@ -34,10 +34,12 @@ class Elsewhere:
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(PATIENCE_S)
 
     def accept(self) -> Peer:
-        return self.run(self.server.accept)
+        peer: Peer = self.run(self.server.accept)
+        return peer
 
     def receive(self, peer: Peer) -> dict[str, Any]:
-        return self.run(peer.receive)
+        message: dict[str, Any] = self.run(peer.receive)
+        return message
 
     def send(self, peer: Peer, *messages: dict[str, Any]) -> None:
         async def call() -> None:
@@ -49,11 +51,9 @@ class Elsewhere:
 @contextmanager
 def elsewhere() -> Iterator[Elsewhere]:
     ready: list[Elsewhere] = []
-    started, stop = threading.Event(), None
+    started, stop = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        nonlocal stop
-        stop = asyncio.Event()
         async with ScriptedServer() as server:
             ready.append(Elsewhere(asyncio.get_running_loop(), server))
             started.set()
@@ -102,7 +102,7 @@ def test_batches_and_cancel() -> None:
         data = b""
         while data != b"\1\0\2\0":
             for event in next(batches):
-                data += event.data
+                data += pcm(event)
         context.cancel()
         assert list(batches) == []
         assert context.outcome == "cancelled"
@@ -115,7 +115,7 @@ def test_failures_are_raised_where_they_are_consumed() -> None:
             far.receive(peer)
             far.send(peer, chunk(context.id, b"\1\0"), error(context.id, status_code=429))
             events = iter(context)
-            assert next(events).data == b"\1\0"
+            assert pcm(next(events)) == b"\1\0"
             with pytest.raises(voxwire.RateLimited):
                 next(events)
         far.server.refusals.append((401, [], b""))

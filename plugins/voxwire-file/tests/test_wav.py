@@ -249,6 +249,24 @@ def test_a_pipe_holds_little():
             os.close(writer)
 
 
+def test_a_terminal_is_refused():
+    controller, terminal = os.openpty()
+    try:
+        child = run_child(STDOUT.format(encoding="pcm_s16le"), stdout=terminal, stderr=subprocess.PIPE)
+        _, errors = child.communicate(timeout=20)
+        assert b"standard output is a terminal, redirect it" in errors
+    finally:
+        os.close(terminal)
+        os.close(controller)
+
+
+def test_closed_standard_output_is_named():
+    # The wake of the child takes the free number, and must not be written to.
+    child = run_child(STDOUT.format(encoding="pcm_s16le"), stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1))
+    _, errors = child.communicate(timeout=20)
+    assert b"SinkError: standard output is closed" in errors
+
+
 def test_reader_that_leaves_is_a_loss_with_epipe(tmp_path):
     path = tmp_path / "fifo"
     os.mkfifo(path)

@@ -6,9 +6,18 @@ import ipaddress
 from pathlib import Path  # noqa: TC003 - pydantic reads it at run time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
-from voxwire.server import languages
+from voxwire.server.languages import normalised
 
 __all__ = ["ConfigurationError", "Settings"]
 
@@ -70,7 +79,7 @@ class Settings(BaseModel):
     unknown_voice: Literal["error", "default"] = "error"
     voices: dict[str, str] = Field(default_factory=dict)
     models: tuple[str, ...] | None = None
-    languages: tuple[str, ...] | None = None
+    languages: tuple[Annotated[str, AfterValidator(normalised)], ...] | None = None
     concurrency: PositiveInt | None = None
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 1.0
     context_expiry_s: PositiveFloat = 1.0
@@ -116,9 +125,6 @@ class Settings(BaseModel):
             path = getattr(self, name)
             if path is not None and not path.is_file():
                 raise ValueError(f"{name}: there is no file {path}")
-        for language in self.languages or ():
-            if languages.normalised(language) != language:
-                raise ValueError(f"languages: {language!r} must be written {languages.normalised(language)}")
         if self.no_auth and self.api_keys:
             raise ValueError("no_auth: contradicts the API keys that are given")
         if not _is_loopback(self.host):

@@ -93,30 +93,22 @@ pub(crate) fn initialised(room: &[MaybeUninit<u8>]) -> Vec<u8> {
 
 /// The index of the first character that is wrong, by a plain walk; the length where some are missing at the end.
 fn first_wrong(text: &[u8]) -> usize {
-    let groups = text.len().div_ceil(4);
-    for (group, characters) in text.chunks(4).enumerate() {
-        let start = group * 4;
-        let is_last = group + 1 == groups;
-        let digits = characters.iter().take_while(|byte| digit(**byte).is_some()).count();
-        if digits == 4 {
-            continue;
-        }
-        let padded = is_last && digits >= 2 && characters[digits..].iter().all(|&byte| byte == b'=');
-        if padded && characters.len() == 4 {
-            // The bits behind the last byte: four after two digits, two after three.
-            let spare = if digits == 2 { 0x0f } else { 0x03 };
-            if digit(characters[digits - 1]).is_some_and(|digit| digit & spare != 0) {
-                return start + digits - 1;
-            }
-            continue;
-        }
-        // A padding character counts as right where padding may stand.
-        return characters.iter().enumerate().skip(digits).find_map(|(index, &byte)| {
-            let may_pad = is_last && digits >= 2 && byte == b'=';
-            (!may_pad).then_some(start + index)
-        }).unwrap_or(text.len());
+    let padding = match text {
+        _ if !text.len().is_multiple_of(4) => 0,
+        [.., b'=', b'='] => 2,
+        [.., b'='] => 1,
+        _ => 0,
+    };
+    let digits = &text[..text.len() - padding];
+    if let Some(index) = digits.iter().position(|&byte| digit(byte).is_none()) {
+        return index;
     }
-    text.len()
+    // Bits that belong to no byte: four before two characters of padding, two before one.
+    let spare = [0, 0b11, 0b1111][padding];
+    match digits.last().and_then(|&last| digit(last)) {
+        Some(last) if last & spare != 0 => digits.len() - 1,
+        _ => text.len(),
+    }
 }
 
 fn digit(byte: u8) -> Option<u8> {

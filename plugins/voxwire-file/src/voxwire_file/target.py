@@ -69,7 +69,7 @@ class Stream:
         self._descriptor = descriptor
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and hasattr(fcntl, "F_SETPIPE_SZ"):
             # 64 KiB are over a second of speech that nobody can take back. A pipe that holds more already, or belongs
             # to a user over the limit, stays as it is.
             with contextlib.suppress(OSError):
@@ -156,6 +156,9 @@ def open_stdout() -> Stream:
     Raises:
         SinkError: It is closed, or a terminal.
     """
+    # In a program that was started without one, descriptor 1 is the first file or socket that it opened.
+    if sys.__stdout__ is None:
+        raise SinkError("standard output is closed")
     try:
         descriptor = os.dup(1)
     except OSError as error:

@@ -149,7 +149,9 @@ impl fmt::Display for CommandError {
             Self::UnknownContext => formatter.write_str("context id was not opened here, or ended long ago"),
             Self::Settings(error) => write!(formatter, "settings: {error}"),
             Self::EmptyChunk => formatter.write_str("chunk without audio, must hold at least one sample"),
-            Self::Frame(error) => error.fmt(formatter),
+            Self::Frame(error) if error.kind == ErrorKind::InvalidUtf8 => error.fmt(formatter),
+            // Of the others the place says nothing: it is in what we send.
+            Self::Frame(error) => error.kind.fmt(formatter),
         }
     }
 }

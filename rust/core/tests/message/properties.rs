@@ -36,7 +36,7 @@ fn json_like() -> impl Strategy<Value = String> {
         "0",
         "-1",
         "2.5",
-        "1e5",
+        "1e-5",
         "01",
         "1.",
         "-",

@@ -1,0 +1,144 @@
+//! G.711 and the sample formats: every way from any encoding to any other against the tables of the recommendation.
+//!
+//! Input: audio of any encoding.
+
+use std::sync::LazyLock;
+
+use voxwire_audio::{Encoding, transcode};
+use voxwire_kernels::{g711, sample};
+
+/// Converts the input from each encoding to each.
+pub fn target(data: &[u8]) {
+    for source in Encoding::ALL {
+        let width = source.sample_width();
+        let samples: Vec<Sample> = data.chunks_exact(width).map(|bytes| Sample::read(source, bytes)).collect();
+        for target in Encoding::ALL {
+            let mut out = vec![0xa5];
+            let result = transcode(data, source, target, &mut out);
+            assert_eq!(out[0], 0xa5, "what was there is gone");
+            assert_eq!(result.is_ok(), data.len().is_multiple_of(width), "{result:?}");
+            if result.is_err() {
+                assert_eq!(out.len(), 1, "refused and written nevertheless");
+                continue;
+            }
+            let expected: Vec<u8> = if source == target {
+                data.to_vec()
+            } else {
+                samples.iter().flat_map(|sample| sample.write(target)).collect()
+            };
+            assert_eq!(out[1..], expected, "{source} to {target}");
+        }
+    }
+    kernels(data);
+}
+
+/// The kernels leave out a cut sample where `transcode` refuses it.
+fn kernels(data: &[u8]) {
+    let whole = |width: usize| &data[..data.len() / width * width];
+    type Kernel = fn(&[u8], &mut Vec<u8>);
+    let ways: [(Kernel, Encoding, Encoding); 6] = [
+        (g711::mulaw_to_s16, Encoding::PcmMulaw, Encoding::PcmS16le),
+        (g711::alaw_to_s16, Encoding::PcmAlaw, Encoding::PcmS16le),
+        (g711::s16_to_mulaw, Encoding::PcmS16le, Encoding::PcmMulaw),
+        (g711::s16_to_alaw, Encoding::PcmS16le, Encoding::PcmAlaw),
+        (sample::s16_to_f32, Encoding::PcmS16le, Encoding::PcmF32le),
+        (sample::f32_to_s16, Encoding::PcmF32le, Encoding::PcmS16le),
+    ];
+    for (kernel, source, target) in ways {
+        let mut expected = Vec::new();
+        transcode(whole(source.sample_width()), source, target, &mut expected).expect("samples are whole");
+        let mut out = Vec::new();
+        kernel(data, &mut out);
+        assert_eq!(out, expected, "{source} to {target}");
+    }
+}
+
+/// A sample as the reference holds it.
+#[derive(Clone, Copy)]
+enum Sample {
+    Float(f32),
+    Integer(i16),
+}
+
+impl Sample {
+    fn read(encoding: Encoding, bytes: &[u8]) -> Self {
+        match (encoding, bytes) {
+            (Encoding::PcmF32le, &[a, b, c, d]) => Self::Float(f32::from_le_bytes([a, b, c, d])),
+            (Encoding::PcmS16le, &[low, high]) => Self::Integer(i16::from_le_bytes([low, high])),
+            (Encoding::PcmMulaw, &[code]) => Self::Integer(TABLES.mulaw.decoded[usize::from(code)]),
+            (Encoding::PcmAlaw, &[code]) => Self::Integer(TABLES.alaw.decoded[usize::from(code)]),
+            _ => unreachable!("samples have the width of their encoding"),
+        }
+    }
+
+    fn write(self, encoding: Encoding) -> Vec<u8> {
+        let integer = match self {
+            Self::Integer(integer) => integer,
+            // In double precision the product is exact and the rounding the only one; NaN casts to 0.
+            Self::Float(float) => (f64::from(float) * 32768.0).round_ties_even() as i16,
+        };
+        let code = usize::from(integer.cast_unsigned());
+        match encoding {
+            Encoding::PcmF32le => (f32::from(integer) / 32768.0).to_le_bytes().to_vec(),
+            Encoding::PcmS16le => integer.to_le_bytes().to_vec(),
+            Encoding::PcmMulaw => vec![TABLES.mulaw.encoded[code]],
+            Encoding::PcmAlaw => vec![TABLES.alaw.encoded[code]],
+        }
+    }
+}
+
+/// What each code decodes to, and what each sample, taken as 16 bits without sign, encodes to.
+struct Table {
+    decoded: [i16; 256],
+    encoded: Vec<u8>,
+}
+
+struct Tables {
+    mulaw: Table,
+    alaw: Table,
+}
+
+static TABLES: LazyLock<Tables> = LazyLock::new(|| {
+    // Table 2 of G.711: segments of 16 steps of 2, 4 ... 256 in 14 bits, moved down by 33; negative is inverted.
+    let mulaw = Table::new(
+        |segment, step| {
+            let begin = 4 * (((2 * step + 32) << segment) - 33).max(0);
+            (begin, 4 * (((2 * step + 33) << segment) - 33))
+        },
+        |position, is_negative| !(position | if is_negative { 0x80 } else { 0 }),
+        |sample| sample.abs(),
+    );
+    // Table 1: two segments with steps of 2 in 13 bits, then 4, 8 ... 128; every even bit is inverted.
+    let alaw = Table::new(
+        |segment, step| match segment {
+            0 => (16 * step, 8 * (2 * step + 1)),
+            _ => ((8 * (2 * step + 32)) << (segment - 1), (8 * (2 * step + 33)) << (segment - 1)),
+        },
+        |position, is_negative| (position | if is_negative { 0 } else { 0x80 }) ^ 0x55,
+        |sample| if sample < 0 { -1 - sample } else { sample },
+    );
+    Tables { mulaw, alaw }
+});
+
+impl Table {
+    /// Makes both directions of a law.
+    ///
+    /// * `row`: of a segment and a step the magnitude where it begins, and the one that it decodes to, in 16 bits
+    /// * `code`: of the row's number and the sign
+    /// * `magnitude`: of a sample
+    fn new(row: impl Fn(i32, i32) -> (i32, i32), code: impl Fn(u8, bool) -> u8, magnitude: impl Fn(i32) -> i32) -> Self {
+        let rows: Vec<(i32, i32)> = (0..128).map(|position| row(position / 16, position % 16)).collect();
+        let mut decoded = [0; 256];
+        for (position, &(_, value)) in (0..).zip(&rows) {
+            decoded[usize::from(code(position, false))] = value as i16;
+            decoded[usize::from(code(position, true))] = -value as i16;
+        }
+        let encode = |sample: i16| {
+            let sample = i32::from(sample);
+            let position = rows.partition_point(|&(begin, _)| begin <= magnitude(sample)) - 1;
+            code(position as u8, sample < 0)
+        };
+        let encoded = (0..=u16::MAX).map(|sample| encode(sample.cast_signed())).collect();
+        Self { decoded, encoded }
+    }
+}

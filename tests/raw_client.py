@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any, Self
@@ -113,10 +114,8 @@ class RawClient:
 
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
-        try:
+        with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
-        except (ConnectionError, BrokenPipeError):
-            pass
 
     def send(self, message: dict[str, Any] | str | bytes) -> None:
         if isinstance(message, bytes):

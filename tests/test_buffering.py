@@ -172,7 +172,9 @@ class TestRelease:
         spoken = "".join(texts(found))
         assert joined.startswith(spoken)
         assert not any(character.isalnum() for character in joined[len(spoken) :])
-        assert all(len(release.text) <= longest for release in found if not release.text.isspace() and "<" not in joined)
+        assert all(
+            len(release.text) <= longest for release in found if not release.text.isspace() and "<" not in joined
+        )
 
 
 class TestSplitter:
@@ -223,7 +225,7 @@ class TestSplitter:
 
     def test_tags_stay_whole(self):
         assert sentences.cut_blank('one <break time="1s"/> two', 0, 15) == 4
-        assert sentences.cut_blank('one two <break ti', 0, 17) == 8
+        assert sentences.cut_blank("one two <break ti", 0, 17) == 8
 
 
 class TestMarkup:
@@ -246,7 +248,8 @@ class TestMarkup:
         assert part == Speech("Code A 1 B.", PLAIN, (Word("<spell>a1 B</spell>.", ("A", "1", "B.")),))
 
     @pytest.mark.parametrize(
-        "tag", ["[laughter]", "<pause>", "<<h|ə|l|oʊ>>", '<break time="soon"/>', '<speed ratio="9"/>', "<spell></spell>"]
+        "tag",
+        ["[laughter]", "<pause>", "<<h|ə|l|oʊ>>", '<break time="soon"/>', '<speed ratio="9"/>', "<spell></spell>"],
     )
     def test_other_tags_are_dropped(self, tag):
         (part,) = Markup().parts(f"One{tag}two", PLAIN)

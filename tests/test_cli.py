@@ -185,8 +185,9 @@ def test_an_interrupt_is_status_130(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    # The text never ends, so the command runs until it is interrupted; its server is up once it has taken the text.
-    process.stdin.write("One two three. " * 4000)
+    # The text never ends, so the command runs until it is interrupted. A pipe holds less than this: once it is written,
+    # the command has begun to speak.
+    process.stdin.write("One two three. " * 20_000)
     process.stdin.flush()
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import gc
 import os
+import subprocess
 import sys
 import threading
 import weakref
@@ -623,6 +624,51 @@ def test_events_and_connections_by_the_hundred_thousand():
         client("c1")[0].close()
     gc.collect()
     assert abs(sys.getallocatedblocks() - allocated) < 200
+
+
+SCARCE = """
+import base64, pathlib, resource
+from voxwire.audio import AudioFormat, decode_base64
+from voxwire.protocol import CLOSE_CODES, LIMITS, Closed, Connection
+
+size = LIMITS["client_message_bytes"] // 2
+text = base64.b64encode(bytes(size))
+payload = b'{"type":"chunk","context_id":"c1","data":"' + text + b'"}'
+wire = b"\\x81\\x7f" + len(payload).to_bytes(8, "big") + payload
+clients = [Connection("client") for _ in range(3)]
+for client in clients:
+    client.open_context("c1", None, AudioFormat())
+    client.send_input("c1", "Hi.", continues=False, settings=b"{}")
+pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + size // 2, limits[1]))
+try:
+    # A message that is whole needs the audio only, one in pieces a buffer of its own too.
+    clients[0].handle_data(wire)
+    for at in range(0, len(wire), 1 << 20):
+        clients[1].handle_data(wire[at : at + (1 << 20)])
+    try:
+        decode_base64(text)
+    except MemoryError:
+        failed = True
+finally:
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+for client in clients[:2]:
+    (closed,) = client.poll_events()
+    assert isinstance(closed, Closed)
+    assert (closed.code, closed.clean, closed.error) == (CLOSE_CODES["internal"], False, None), closed.code
+assert failed
+clients[2].handle_data(wire)
+(audio,) = clients[2].poll_events()
+assert len(audio.data) == size
+print("lives")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="counts pages as Linux does")
+def test_i8_without_memory_the_connection_fails_and_the_process_lives():
+    done = subprocess.run([sys.executable, "-c", SCARCE], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (0, "lives\n"), done.stderr
 
 
 # --- threads and re-entrance --------------------------------------------------------------------------------------

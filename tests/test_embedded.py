@@ -6,8 +6,8 @@ import asyncio
 import socket
 
 import pytest
-
 from raw_client import RawClient, kinds_of
+
 from voxwire import embedded
 from voxwire.exceptions import PluginError
 from voxwire.testing import connected_pair

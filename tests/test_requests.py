@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from raw_client import request
+
 from voxwire.audio import AudioFormat
 from voxwire.server.refusal import Refusal
 from voxwire.server.requests import Models, check_first, check_later, is_speakable
@@ -191,6 +191,8 @@ class TestVersions:
             resolve(asked, None)
 
 
-@pytest.mark.parametrize(("text", "speakable"), [("a", True), ("7", True), ("\u0301", True), ("你", True), ("?! …", False)])
+@pytest.mark.parametrize(
+    ("text", "speakable"), [("a", True), ("7", True), ("\u0301", True), ("你", True), ("?! …", False)]
+)
 def test_speakable(text, speakable):
     assert is_speakable(text) is speakable

@@ -13,8 +13,8 @@ import sys
 import httpx
 import pytest
 import trustme
-
 from raw_client import RawClient, Refused, kinds_of, request
+
 from voxwire import plugins, server
 from voxwire.exceptions import PluginError
 from voxwire.server import ConfigurationError, Settings
@@ -128,7 +128,8 @@ class TestHandshake:
             assert "flush_id" not in (await client.say("c1", "Hi"))[0]
 
     @pytest.mark.parametrize(
-        ("origin", "status"), [("https://evil.example", 403), ("null", 403), ("https://app.example", None), (None, None)]
+        ("origin", "status"),
+        [("https://evil.example", 403), ("null", 403), ("https://app.example", None), (None, None)],
     )
     async def test_origin(self, guarded, origin, status):
         headers = {"X-API-Key": KEY} | ({} if origin is None else {"Origin": origin})
@@ -374,14 +375,16 @@ class TestSettings:
             assert voices.resolve("tone-2", "2026-03-01") == "tone-2"
 
     async def test_models_and_languages(self):
-        async with server.serve(engine="tone", models=("mine",), languages=("en", "DE-at")) as running:
-            async with await RawClient.open(running.url) as client:
-                assert (await client.say("a", "Hi"))[0]["error_code"] == "model_not_found"
-                assert (await client.say("b", "Hi", model_id="mine", language="fr"))[0]["error_code"] == (
-                    "language_not_supported"
-                )
-                for language in ("en-GB", "de-AT"):
-                    assert kinds_of(await client.say("c", "Hi", model_id="mine", locale=language)) == ["chunk", "done"]
+        async with (
+            server.serve(engine="tone", models=("mine",), languages=("en", "DE-at")) as running,
+            await RawClient.open(running.url) as client,
+        ):
+            assert (await client.say("a", "Hi"))[0]["error_code"] == "model_not_found"
+            assert (await client.say("b", "Hi", model_id="mine", language="fr"))[0]["error_code"] == (
+                "language_not_supported"
+            )
+            for language in ("en-GB", "de-AT"):
+                assert kinds_of(await client.say("c", "Hi", model_id="mine", locale=language)) == ["chunk", "done"]
 
 
 class TestLife:
@@ -412,9 +415,8 @@ class TestLife:
     async def test_starts_again(self):
         running = server.serve(engine="tone")
         for _ in range(2):
-            async with running:
-                async with await RawClient.open(running.url) as client:
-                    await client.silence()
+            async with running, await RawClient.open(running.url) as client:
+                await client.silence()
 
     async def test_a_stuck_client_does_not_hold_the_end(self):
         async with server.serve(engine="tone") as running:
@@ -443,16 +445,18 @@ class TestProgram:
             assert await process.wait() == 0
 
     async def test_ends_at_once_on_the_second(self):
-        async with _program(engine="tone", engine_options={"delay_ms_per_word": "5000"}) as (process, where):
-            async with await RawClient.open(where["ws"]) as client:
-                client.send(request("c1", "One two three"))
-                await client.say("c2", "...")
-                process.terminate()
-                async with asyncio.timeout(5), httpx.AsyncClient(base_url=where["http"]) as http:
-                    while (await http.get("/readyz")).status_code != 503:
-                        pass
-                process.terminate()
-                assert await process.wait() == 1
+        async with (
+            _program(engine="tone", engine_options={"delay_ms_per_word": "5000"}) as (process, where),
+            await RawClient.open(where["ws"]) as client,
+        ):
+            client.send(request("c1", "One two three"))
+            await client.say("c2", "...")
+            process.terminate()
+            async with asyncio.timeout(5), httpx.AsyncClient(base_url=where["http"]) as http:
+                while (await http.get("/readyz")).status_code != 503:
+                    pass
+            process.terminate()
+            assert await process.wait() == 1
 
     async def test_interrupt_has_its_own_status(self):
         async with _program(engine="tone") as (process, _):
@@ -468,7 +472,10 @@ def _loggers():
 
 @contextlib.asynccontextmanager
 async def _program(**settings):
-    code = "import json, sys; from voxwire.server import Settings, run; sys.exit(run(Settings.make(**json.loads(sys.argv[1]))))"
+    code = (
+        "import json, sys; from voxwire.server import Settings, run; "
+        "sys.exit(run(Settings.make(**json.loads(sys.argv[1]))))"
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, json.dumps({"port": 0, **settings}), stdout=asyncio.subprocess.PIPE
     )

@@ -59,9 +59,11 @@ def blocking(url):
 
 @pytest.fixture
 async def asynchronous(url):
-    async with AsyncCartesia(api_key=KEY, websocket_base_url=url) as client:
-        async with client.tts.websocket_connect() as connection:
-            yield connection
+    async with (
+        AsyncCartesia(api_key=KEY, websocket_base_url=url) as client,
+        client.tts.websocket_connect() as connection,
+    ):
+        yield connection
 
 
 def words(events: list[Any]) -> list[str]:
@@ -140,9 +142,8 @@ class TestBlocking:
     def test_wrong_key(self, url):
         from websockets.exceptions import InvalidStatus
 
-        with Cartesia(api_key="wrong", websocket_base_url=url) as client:
-            with pytest.raises(InvalidStatus) as caught:
-                client.tts.websocket_connect().enter()
+        with Cartesia(api_key="wrong", websocket_base_url=url) as client, pytest.raises(InvalidStatus) as caught:
+            client.tts.websocket_connect().enter()
         assert caught.value.response.status_code == 401
 
 
@@ -197,9 +198,11 @@ class TestAsynchronous:
         assert (events[-1].error_code, events[-1].status_code) == ("engine_failed", 500)
 
     async def test_expiry_is_a_normal_end(self):
-        async with serving(context_expiry_s=0.05) as running:
-            async with AsyncCartesia(api_key=KEY, websocket_base_url=running.url) as client:
-                async with client.tts.websocket_connect() as connection:
-                    context = connection.context(**OPTIONS)
-                    await context.push("Hello.")
-                    assert kinds([event async for event in context.receive()]) == ["chunk", "done"]
+        async with (
+            serving(context_expiry_s=0.05) as running,
+            AsyncCartesia(api_key=KEY, websocket_base_url=running.url) as client,
+            client.tts.websocket_connect() as connection,
+        ):
+            context = connection.context(**OPTIONS)
+            await context.push("Hello.")
+            assert kinds([event async for event in context.receive()]) == ["chunk", "done"]

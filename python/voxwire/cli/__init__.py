@@ -39,7 +39,9 @@ for command in (say, serve, sinks, engines, voices):
 def main() -> None:
     """Runs the command line and exits with its status: one line on standard error for a failure."""
     try:
-        status = voxwire.main(standalone_mode=False)
+        # Not `voxwire.main()`, which writes an empty line of its own for an interrupt.
+        with voxwire.make_context("voxwire", sys.argv[1:]) as context:
+            status = voxwire.invoke(context)
     except BaseException as error:  # noqa: BLE001 - the one place where every failure becomes a line and a status
         sys.exit(report(error))
     sys.exit(status if isinstance(status, int) else 0)

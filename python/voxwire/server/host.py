@@ -70,6 +70,7 @@ class EngineHost:
         except ValueError as error:
             raise ConfigurationError(f"engine_options: {error}") from error
         except TimeoutError:
+            await _stop(name, engine)
             raise EngineError(
                 f"engine {name} was not ready after {_START_TIMEOUT_S:.0f} s", code="engine_timeout"
             ) from None
@@ -82,11 +83,7 @@ class EngineHost:
 
     async def stop(self) -> None:
         """Stops it, in bounded time."""
-        try:
-            async with asyncio.timeout(_STOP_TIMEOUT_S):
-                await self._engine.stop()
-        except TimeoutError:
-            _logger.warning("engine %s did not stop within %.0f s", self.name, _STOP_TIMEOUT_S)
+        await _stop(self.name, self._engine)
 
     async def open(self, settings: Settings) -> Session:
         """Opens the session of a context.
@@ -125,3 +122,11 @@ class EngineHost:
                     yield piece
             finally:
                 await speech.aclose()
+
+
+async def _stop(name: str, engine: Engine) -> None:
+    try:
+        async with asyncio.timeout(_STOP_TIMEOUT_S):
+            await engine.stop()
+    except TimeoutError:
+        _logger.warning("engine %s did not stop within %.0f s", name, _STOP_TIMEOUT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from voxwire.exceptions import ConnectionLost, EngineError
 from voxwire.protocol import CLOSE_CODES, LIMITS, Cancel, Closed, Connection, Request, Unusable
 from voxwire.server.context import SpeechContext
+from voxwire.server.pressure import wait_writable
 from voxwire.server.refusal import Refusal
 from voxwire.server.requests import FirstInput, Input, check_later, is_speakable
 from voxwire.server.versions import VOICE_BY_ID_ONLY
@@ -30,8 +32,6 @@ _logger = logging.getLogger("voxwire.server")
 
 _IDLE_REASON = "connection idle timeout"
 _SLOW_REASON = "slow consumer"
-#: How often a full socket is looked at, to see whether it takes anything.
-_SLOW_LOOK_S = 1.0
 
 _SHUTTING_DOWN = Refusal(503, "Shutting down", "the server is shutting down, connect again later")
 _UNSPEAKABLE = Refusal(
@@ -116,8 +116,8 @@ class Session:
                 self._handle_cancel(event.context_id)
             elif isinstance(event, Unusable):
                 self._handle_unusable(event)
-        except Exception:
-            _logger.exception("internal fault of connection %s", self.request_id)
+        except Exception as error:  # noqa: BLE001 - no message may end the connection of all contexts
+            self._log_fault(error)
             self._fail(context_id, _INTERNAL)
 
     # --- inputs
@@ -319,28 +319,14 @@ class Session:
         Raises:
             ConnectionLost: The socket is gone, or its reader takes nothing.
         """
-        transport = self._transport
-        if transport.writable and not transport.closed:
+        if self._transport.writable and not self._transport.closed:
             await asyncio.sleep(0)
             return
-        limit_s = self._service.settings.slow_reader_s
-        stuck_at = self._loop.time()
-        unsent = transport.unsent_bytes
-        while True:
-            left_s = stuck_at + limit_s - self._loop.time()
-            if left_s <= 0:
-                self._close_slow()
-                raise ConnectionLost("the reader of the connection takes nothing")
-            try:
-                async with asyncio.timeout(min(left_s, _SLOW_LOOK_S)):
-                    await transport.drain()
-            except TimeoutError:
-                # A reader that is merely slow empties the queue bit by bit, which is no reason to give it up.
-                if transport.unsent_bytes < unsent:
-                    stuck_at = self._loop.time()
-                unsent = transport.unsent_bytes
-            else:
-                return
+        try:
+            await wait_writable(self._transport, self._service.settings.slow_reader_s)
+        except TimeoutError:
+            self._close_slow()
+            raise ConnectionLost("the reader of the connection takes nothing") from None
 
     def context_drained(self, context: SpeechContext) -> None:
         """Ends a context whose input was closed and whose audio is sent."""
@@ -371,13 +357,18 @@ class Session:
         if isinstance(error, Refusal):
             return error
         if not isinstance(error, EngineError):
-            _logger.error("internal fault of connection %s", self.request_id, exc_info=error)
+            self._log_fault(error)
             return _INTERNAL
         if error.code == "voice_not_found":
             return self._service.voices.not_found(self._version)
         if error.code == "language_not_supported":
             return Refusal(400, "Language not supported", error.message, code=error.code)
         return Refusal(500, "Speech engine failed", error.message, code=error.code or "engine_failed")
+
+    def _log_fault(self, error: Exception) -> None:
+        # Where it happened, but not what the exception says: that may quote a transcript.
+        trace = "".join(traceback.format_tb(error.__traceback__))
+        _logger.error("internal fault of connection %s: %s\n%s", self.request_id, type(error).__name__, trace)
 
     def _is_live(self, context: SpeechContext) -> bool:
         return self._contexts.get(context.id) is context and self._connection.state == "open"

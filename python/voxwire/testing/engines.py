@@ -265,8 +265,9 @@ class EngineConformance:
                 session = await engine.open(Settings())
                 await self._speak(engine, session, Segment(text=PARAGRAPH))
 
+            scope = Scope()
             for turns in range(8):
-                listener = asyncio.ensure_future(listen())
+                listener = scope.start(listen(), "listener")
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 listener.cancel()

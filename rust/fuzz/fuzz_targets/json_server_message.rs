@@ -1,1 +1,5 @@
-fn main(){}
+//! libFuzzer on `voxwire_fuzz::json::server::target`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| voxwire_fuzz::json::server::target(data));

@@ -2,61 +2,35 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use voxwire_audio::Format;
-use voxwire_kernels::base64;
-
-use super::event::{Event, Failure, Host, OutOfMemory, failure_code};
-use super::{CommandError, Connection, Counters, Outlet, Side};
+use super::Counters;
+use super::event::{Event, Failure, Host, failure_code};
+use super::inner::Outlet;
+use super::stream::{Stream, Unheard};
 use crate::context::{
     ClientAction, ClientContext, ClientEvent, ClientInput, ClientVerdict, REMEMBERED_CONTEXTS, Received, TOMBSTONE_S,
 };
 use crate::frame::Opcode;
 use crate::message::{self, ErrorEvent, MessageError, ServerMessage, encode, json};
 
-/// One generation request.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
-    /// Text to speak.
-    pub transcript: &'a str,
-    /// More inputs may follow.
-    pub continues: bool,
-    /// Ends the segment.
-    pub flush: bool,
-    /// One JSON object with every other field.
-    pub settings: &'a [u8],
-    /// How long the server may hold the text back, in milliseconds.
-    pub buffer_delay_ms: u32,
-}
-
 pub(super) struct Client<Owner> {
-    contexts: HashMap<Box<str>, Context<Owner>>,
+    pub(super) contexts: HashMap<Box<str>, Context<Owner>>,
     /// Ended contexts in the order of their end: they are forgotten by age and by number.
-    ended: VecDeque<(f64, Box<str>)>,
-    opened: u64,
-    inactivity_timeout_s: Option<f64>,
+    pub(super) ended: VecDeque<(f64, Box<str>)>,
+    pub(super) opened: u64,
+    pub(super) inactivity_timeout_s: Option<f64>,
     /// No inactivity timer is due before this time; infinite where none runs.
-    due_at: f64,
+    pub(super) due_at: f64,
 }
 
-struct Context<Owner> {
-    life: ClientContext,
+pub(super) struct Context<Owner> {
+    pub(super) life: ClientContext,
     /// None once the context has ended: then this is the memory of its id only.
-    owner: Option<Owner>,
+    pub(super) owner: Option<Owner>,
     /// Place in the order of opening.
-    order: u64,
+    pub(super) order: u64,
     /// Something was sent for it, so that the server may know it.
-    is_known: bool,
-    audio: Stream,
-}
-
-/// What is needed to make whole frames of a context's chunks.
-struct Stream {
-    frame_bytes: usize,
-    sample_rate: f64,
-    /// Frames delivered.
-    frames: u64,
-    /// The beginning of a frame that the last chunk cut.
-    cut: Vec<u8>,
+    pub(super) is_known: bool,
+    pub(super) audio: Stream,
 }
 
 /// What surrounds the client while it works on a message.
@@ -73,18 +47,6 @@ pub(super) enum Violation {
     Utf8 { index: usize },
     Json { kind: json::ErrorKind, index: usize },
     OutOfMemory,
-}
-
-/// Why no audio came of a chunk.
-enum Unheard {
-    InvalidBase64,
-    OutOfMemory,
-}
-
-impl From<OutOfMemory> for Unheard {
-    fn from(_: OutOfMemory) -> Self {
-        Self::OutOfMemory
-    }
 }
 
 impl<Owner> Client<Owner> {
@@ -390,7 +352,7 @@ impl<Owner> Client<Owner> {
     }
 
     /// Takes the owner of a context that has just ended; its id is remembered for a while.
-    fn end(&mut self, id: &str, now: f64) -> Option<Owner> {
+    pub(super) fn end(&mut self, id: &str, now: f64) -> Option<Owner> {
         let owner = self.contexts.get_mut(id)?.owner.take()?;
         self.ended.push_back((now, id.into()));
         while let Some((ended_at, oldest)) = self.ended.front() {
@@ -403,209 +365,6 @@ impl<Owner> Client<Owner> {
             self.ended.pop_front();
         }
         Some(owner)
-    }
-}
-
-/// Commands of a client. The state table is protocol.md 6.5.
-impl<Owner, Buffer> Connection<Owner, Buffer> {
-    /// Registers a context; its events carry `owner`, its audio has `format`.
-    pub fn open_context(
-        &mut self,
-        context_id: &str,
-        owner: Owner,
-        format: Format,
-        now: Option<f64>,
-    ) -> Result<(), CommandError> {
-        let now = self.advance(now);
-        self.inner.outlet()?;
-        let client = self.client()?;
-        if !message::is_usable_context_id(context_id) {
-            return Err(CommandError::InvalidContextId);
-        }
-        if format.frame_bytes() == 0 || format.sample_rate == 0 {
-            return Err(CommandError::InvalidFormat);
-        }
-        if client.contexts.contains_key(context_id) {
-            return Err(CommandError::ContextInUse);
-        }
-        client.opened += 1;
-        let context = Context {
-            life: ClientContext::new(now),
-            owner: Some(owner),
-            order: client.opened,
-            is_known: false,
-            audio: Stream::new(format),
-        };
-        client.contexts.insert(context_id.into(), context);
-        Ok(())
-    }
-
-    /// Sends a generation request if the table allows it, and says what became of it.
-    pub fn send_input(
-        &mut self,
-        context_id: &str,
-        input: &Input<'_>,
-        now: Option<f64>,
-    ) -> Result<ClientVerdict, CommandError> {
-        let now = self.advance(now);
-        let is_open = self.inner.outlet().is_ok();
-        let Side::Client(client) = &mut self.inner.side else {
-            return Err(CommandError::NoClient);
-        };
-        let context = client
-            .contexts
-            .get_mut(context_id)
-            .ok_or(CommandError::UnknownContext)?;
-        if !is_open && context.life.state().is_live() {
-            return Err(CommandError::Closing);
-        }
-        let &Input {
-            transcript,
-            continues,
-            flush,
-            settings,
-            buffer_delay_ms,
-        } = input;
-        // Written first, since the settings may be refused, and taken back where the table says that nothing is sent.
-        let outlet = &mut self.inner.outlet;
-        let size_before = outlet.transmit.len();
-        let mut written = Ok(());
-        let request = encode::Request {
-            context_id,
-            transcript,
-            continues,
-            flush,
-            settings,
-        };
-        let hint = context_id.len() + transcript.len() + settings.len() + REQUEST_ENVELOPE_BYTES;
-        let framed = outlet
-            .writer
-            .write_with(&mut outlet.transmit, Opcode::Text, hint, |out| {
-                written = encode::request(out, &request);
-            });
-        let verdict = framed
-            .map_err(CommandError::Frame)
-            .and(written.map_err(CommandError::Settings))
-            .map(|()| {
-                context.life.input(
-                    &ClientInput {
-                        transcript,
-                        continues,
-                        flush,
-                        buffer_delay_ms,
-                    },
-                    now,
-                )
-            });
-        if verdict != Ok(ClientVerdict::Sent) {
-            outlet.transmit.truncate(size_before);
-            return verdict;
-        }
-        context.is_known = true;
-        if let Some(timeout_s) = client.inactivity_timeout_s {
-            client.due_at = client
-                .due_at
-                .min(context.life.deadline(timeout_s).unwrap_or(f64::INFINITY));
-        }
-        verdict
-    }
-
-    /// Cancels; false where there is nothing to cancel. Later messages of the id are dropped.
-    pub fn send_cancel(&mut self, context_id: &str, now: Option<f64>) -> Result<bool, CommandError> {
-        self.stop_context(context_id, ClientEvent::Cancel, now)
-    }
-
-    /// The caller lets the context go: sends a cancel if it is live, emits no event. Late messages stay counted.
-    pub fn give_up_context(&mut self, context_id: &str, now: Option<f64>) -> Result<(), CommandError> {
-        self.stop_context(context_id, ClientEvent::GiveUp, now).map(drop)
-    }
-
-    fn stop_context(&mut self, context_id: &str, event: ClientEvent, now: Option<f64>) -> Result<bool, CommandError> {
-        let now = self.advance(now);
-        let is_open = self.inner.outlet().is_ok();
-        let Side::Client(client) = &mut self.inner.side else {
-            return Err(CommandError::NoClient);
-        };
-        let Some(context) = client.contexts.get_mut(context_id) else {
-            return Ok(false);
-        };
-        let stopped = context.life.apply(event, now) == ClientAction::SendCancel;
-        if stopped && context.is_known && is_open {
-            self.inner.outlet.cancel(context_id);
-        }
-        client.end(context_id, now);
-        Ok(stopped)
-    }
-
-    fn client(&mut self) -> Result<&mut Client<Owner>, CommandError> {
-        match &mut self.inner.side {
-            Side::Client(client) => Ok(client),
-            Side::Server(_) | Side::Plain => Err(CommandError::NoClient),
-        }
-    }
-}
-
-/// Room for the names and punctuation of a request.
-const REQUEST_ENVELOPE_BYTES: usize = 80;
-
-impl Outlet {
-    fn cancel(&mut self, context_id: &str) {
-        // Only control frames can be too long for the frame layer.
-        let _ = self.writer.write_with(
-            &mut self.transmit,
-            Opcode::Text,
-            context_id.len() + REQUEST_ENVELOPE_BYTES,
-            |out| encode::cancel(out, context_id),
-        );
-    }
-}
-
-impl Stream {
-    fn new(format: Format) -> Self {
-        Self {
-            frame_bytes: format.frame_bytes(),
-            sample_rate: f64::from(format.sample_rate),
-            frames: 0,
-            cut: Vec::new(),
-        }
-    }
-
-    /// Decodes the text of a chunk into whole frames, and the time of the first; None where no frame is whole yet.
-    ///
-    /// The usual chunk holds whole samples and is written once, by the decoder, into the buffer that the user gets.
-    fn decode<H: Host>(&mut self, text: &[u8], host: &H) -> Result<Option<(H::Buffer, f64)>, Unheard> {
-        let size = base64::decoded_len(text).ok_or(Unheard::InvalidBase64)?;
-        let decoded = host
-            .make(size, &mut |room| base64::decode(text, room).is_ok())?
-            .ok_or(Unheard::InvalidBase64)?;
-        let data = if self.cut.is_empty() && size.is_multiple_of(self.frame_bytes) {
-            decoded
-        } else {
-            self.join(host.bytes(&decoded), host)?
-        };
-        let frames = host.bytes(&data).len() / self.frame_bytes;
-        if frames == 0 {
-            return Ok(None);
-        }
-        let start_s = self.frames as f64 / self.sample_rate;
-        self.frames += frames as u64;
-        Ok(Some((data, start_s)))
-    }
-
-    /// Puts the rest of the last chunk before this one and keeps what it cuts off (protocol.md 13).
-    fn join<H: Host>(&mut self, decoded: &[u8], host: &H) -> Result<H::Buffer, Unheard> {
-        let cut = (self.cut.len() + decoded.len()) % self.frame_bytes;
-        let whole = self.cut.len() + decoded.len() - cut;
-        let bytes = || self.cut.iter().chain(decoded).copied();
-        let mut fill = |room: &mut [std::mem::MaybeUninit<u8>]| {
-            room.iter_mut().zip(bytes()).for_each(|(slot, byte)| {
-                slot.write(byte);
-            });
-            true
-        };
-        let data = host.make(whole, &mut fill)?.ok_or(Unheard::InvalidBase64)?;
-        self.cut = bytes().skip(whole).collect();
-        Ok(data)
     }
 }
 

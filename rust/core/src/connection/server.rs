@@ -1,9 +1,9 @@
 //! The server's part of a connection: requests in, the count of unusable messages, answers out.
 
 use super::event::Event;
-use super::{CommandError, Connection, Outlet, Side};
+use super::inner::{Outlet, Side};
+use super::{CommandError, Connection};
 use crate::context::{ServerAction, ServerContexts, ServerEvent, ServerInput, ServerState};
-use crate::error::{Error, ErrorKind};
 use crate::frame::Opcode;
 use crate::message::{self, ClientMessage, TimestampKind, encode};
 
@@ -34,13 +34,12 @@ impl Server {
         }
     }
 
-    /// Takes one message. Only text must be UTF-8 by the RFC; a binary message that is not is merely unusable.
+    /// Takes one message: text, whose UTF-8 the reader has proven with the mask, or binary, which need not be any.
     pub(super) fn handle_message<Owner, Buffer>(
         &mut self,
         payload: &[u8],
-        text_index: Option<u64>,
         events: &mut Vec<Event<Owner, Buffer>>,
-    ) -> Result<Verdict, Error> {
+    ) -> Verdict {
         match message::decode_client(payload) {
             Ok(ClientMessage::Request { context_id, fields }) => {
                 self.unusable_in_a_row = 0;
@@ -51,9 +50,6 @@ impl Server {
                 events.push(Event::Cancel { context_id });
             }
             Err(unusable) => {
-                if let Some(index) = text_index.filter(|_| unusable.utf8()) {
-                    return Err(Error::remote(ErrorKind::InvalidUtf8, index + unusable.index as u64));
-                }
                 let reason = unusable.to_string();
                 let (context_id, continues) = (unusable.context_id, unusable.continues);
                 events.push(Event::Unusable {
@@ -63,11 +59,11 @@ impl Server {
                 });
                 self.unusable_in_a_row += 1;
                 if self.unusable_in_a_row >= UNUSABLE_MESSAGES {
-                    return Ok(Verdict::OneTooMany);
+                    return Verdict::OneTooMany;
                 }
             }
         }
-        Ok(Verdict::Served)
+        Verdict::Served
     }
 }
 

@@ -127,6 +127,9 @@ fn a_context_that_was_never_used_is_left_without_a_word() {
     end.give_up_context("b", None).expect("a client");
     assert_eq!(end.transmit_size(), 0);
     assert_eq!(end.owners().count(), 0);
+    open(&mut end, "c");
+    assert_eq!(failed(&tell(&mut end, &chunk("c", "A"))).0, "c");
+    assert_eq!(end.transmit_size(), 0);
 }
 
 #[test]

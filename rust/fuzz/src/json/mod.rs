@@ -80,16 +80,16 @@ impl Tree {
         }
     }
 
-    /// The integer of 0 to 2^64-1 that a number is, where a float is exact.
+    /// The integer without sign that a number is, also where it is written as a float.
     fn unsigned(&self) -> Option<u64> {
         let Self::Number(text) = self else { return None };
         if is_integer(text) {
             return if text == "-0" { Some(0) } else { text.parse().ok() };
         }
         let float = float(text)?;
-        (0..=64)
-            .any(|bits| float < 2_f64.powi(bits.min(53)) && float >= 0.0 && float.trunc() == float)
-            .then(|| format!("{float:.0}").parse().ok())
+        // Below 2^53 every integer is exact; the sign is that of -0.
+        (float >= 0.0 && float < 2_f64.powi(53) && float.fract() == 0.0)
+            .then(|| format!("{:.0}", float.abs()).parse().ok())
             .flatten()
     }
 

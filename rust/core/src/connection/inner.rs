@@ -1,0 +1,258 @@
+//! All of a connection but the reader, since a message borrows that while it is worked on: what is done with each
+//! message, and how a connection ends.
+
+use std::mem;
+
+use super::client::{self, Client};
+use super::liveness::Liveness;
+use super::server::{Server, Verdict};
+use super::{Closed, CommandError, Counters, Event, Host, TimedOut};
+use crate::error::{Error, ErrorKind, Side as Fault, close_code};
+use crate::frame::{self, FrameWriter, Incoming, Opcode, Role};
+
+/// Bytes of a close reason at most: a control frame's payload less the code (RFC 6455 section 5.5).
+const CLOSE_REASON_BYTES: usize = frame::MAX_CONTROL_PAYLOAD - 2;
+
+pub(super) enum Phase {
+    Open,
+    /// Ten unusable messages: the Close goes out after the caller could answer the last of them.
+    Condemned {
+        drained: bool,
+    },
+    Closing {
+        deadline: f64,
+        code: u16,
+        reason: String,
+    },
+    Closed,
+}
+
+pub(super) enum Side<Owner> {
+    Client(Client<Owner>),
+    Server(Server),
+    /// Plain WebSocket messages, either role.
+    Plain,
+}
+
+/// What goes out.
+pub(super) struct Outlet {
+    pub(super) writer: FrameWriter,
+    pub(super) transmit: Vec<u8>,
+}
+
+pub(super) struct Inner<Owner, Buffer> {
+    pub(super) role: Role,
+    pub(super) side: Side<Owner>,
+    pub(super) phase: Phase,
+    pub(super) outlet: Outlet,
+    pub(super) events: Vec<Event<Owner, Buffer>>,
+    pub(super) liveness: Liveness,
+    pub(super) close_timeout_s: f64,
+    pub(super) counters: Counters,
+    pub(super) now: f64,
+}
+
+impl<Owner, Buffer> Inner<Owner, Buffer> {
+    /// The way out, while messages may still be sent.
+    pub(super) fn outlet(&mut self) -> Result<&mut Outlet, CommandError> {
+        match self.phase {
+            Phase::Open | Phase::Condemned { .. } => Ok(&mut self.outlet),
+            Phase::Closing { .. } | Phase::Closed => Err(CommandError::Closing),
+        }
+    }
+
+    pub(super) fn handle_incoming(&mut self, incoming: Incoming<'_>, host: &impl Host<Owner = Owner, Buffer = Buffer>) {
+        match incoming {
+            Incoming::Text {
+                payload,
+                checked,
+                index,
+            } => self.handle_text(payload, checked, index, host),
+            Incoming::Binary(payload) => self.handle_binary(payload),
+            // A pong after our Close would follow the last frame that we may send.
+            Incoming::Ping(payload) if matches!(self.phase, Phase::Open) => {
+                self.outlet.control(Opcode::Pong, payload);
+            }
+            Incoming::Ping(_) => {}
+            Incoming::Pong(payload) => self.liveness.handle_pong(payload),
+            Incoming::Close { code, reason } => self.handle_close(code, reason),
+        }
+    }
+
+    fn handle_text(
+        &mut self,
+        payload: &[u8],
+        checked: bool,
+        index: u64,
+        host: &impl Host<Owner = Owner, Buffer = Buffer>,
+    ) {
+        self.counters.messages += 1;
+        let is_open = matches!(self.phase, Phase::Open);
+        match &mut self.side {
+            Side::Client(client) if is_open => {
+                let Self {
+                    outlet,
+                    events,
+                    counters,
+                    now,
+                    ..
+                } = self;
+                let mut surroundings = client::Surroundings {
+                    outlet,
+                    events,
+                    counters,
+                    now: *now,
+                    host,
+                };
+                if let Err(violation) = client.handle_text(payload, checked, &mut surroundings) {
+                    match violation {
+                        client::Violation::Utf8 { index: at } => {
+                            self.fail(&Error::remote(ErrorKind::InvalidUtf8, index + at as u64));
+                        }
+                        client::Violation::Json { kind, index: at } => {
+                            let text = format!("message is no usable JSON, {kind} at byte {}", index + at as u64);
+                            self.violate(close_code::INVALID_DATA, text);
+                        }
+                        client::Violation::OutOfMemory => {
+                            self.fail(&Error::local(ErrorKind::OutOfMemory, index));
+                        }
+                    }
+                }
+            }
+            Side::Server(server) if is_open => {
+                let verdict = server.handle_message(payload, &mut self.events);
+                self.obey(&verdict);
+            }
+            Side::Plain => match frame::check_utf8(payload, index) {
+                Ok(text) => self.events.push(Event::Text(text.to_owned())),
+                Err(error) => self.fail(&error),
+            },
+            Side::Client(_) | Side::Server(_) => {}
+        }
+    }
+
+    fn handle_binary(&mut self, payload: &[u8]) {
+        self.counters.messages += 1;
+        let is_open = matches!(self.phase, Phase::Open);
+        match &mut self.side {
+            Side::Client(_) if is_open => {
+                let text = "binary message, a speech server sends text only".to_owned();
+                self.violate(close_code::INVALID_DATA, text);
+            }
+            Side::Server(server) if is_open => {
+                let verdict = server.handle_message(payload, &mut self.events);
+                self.obey(&verdict);
+            }
+            Side::Plain => self.events.push(Event::Binary(payload.to_owned())),
+            Side::Client(_) | Side::Server(_) => {}
+        }
+    }
+
+    fn obey(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Served => {}
+            Verdict::OneTooMany => self.phase = Phase::Condemned { drained: false },
+        }
+    }
+
+    /// The peer's Close: its code is echoed if ours did not come first (RFC 6455 section 5.5.1).
+    fn handle_close(&mut self, peer_code: Option<u16>, peer_reason: &str) {
+        let (code, reason) = match &mut self.phase {
+            Phase::Closing { code, reason, .. } => {
+                let ours = mem::take(reason);
+                let reason = if peer_reason.is_empty() {
+                    ours
+                } else {
+                    peer_reason.to_owned()
+                };
+                (peer_code.unwrap_or(*code), reason)
+            }
+            Phase::Open | Phase::Condemned { .. } | Phase::Closed => {
+                // The reader lets pass only codes that may be sent, so that the echo cannot be refused.
+                let _ = self.outlet.writer.write_close(&mut self.outlet.transmit, peer_code, "");
+                (peer_code.unwrap_or(close_code::NO_STATUS), peer_reason.to_owned())
+            }
+        };
+        self.end(Closed {
+            code,
+            reason,
+            clean: true,
+            error: None,
+            timed_out: None,
+        });
+    }
+
+    /// The frame layer refused what came, or had no room for it.
+    pub(super) fn fail(&mut self, error: &Error) {
+        match error.side {
+            Fault::Remote => self.violate(error.kind.close_code(), error.to_string()),
+            Fault::Local => self.break_off(error.kind.close_code(), error.kind.to_string(), None),
+        }
+    }
+
+    /// The peer broke a rule.
+    fn violate(&mut self, code: u16, text: String) {
+        self.break_off(code, text.clone(), Some(text));
+    }
+
+    /// Says why in a Close of ours, if none was sent, and waits for no answer.
+    fn break_off(&mut self, code: u16, reason: String, error: Option<String>) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return self.lose(None, error);
+        }
+        let mut size = reason.len().min(CLOSE_REASON_BYTES);
+        while !reason.is_char_boundary(size) {
+            size -= 1;
+        }
+        // Codes of errors may be sent, and the reason fits.
+        let _ = self
+            .outlet
+            .writer
+            .write_close(&mut self.outlet.transmit, Some(code), &reason[..size]);
+        self.end(Closed {
+            code,
+            reason,
+            clean: false,
+            error,
+            timed_out: None,
+        });
+    }
+
+    /// The stream is gone without a Close of the peer.
+    pub(super) fn lose(&mut self, timed_out: Option<TimedOut>, error: Option<String>) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        self.outlet.transmit.clear();
+        let reason = match &mut self.phase {
+            Phase::Closing { reason, .. } => mem::take(reason),
+            Phase::Open | Phase::Condemned { .. } | Phase::Closed => String::new(),
+        };
+        self.end(Closed {
+            code: close_code::ABNORMAL,
+            reason,
+            clean: false,
+            error,
+            timed_out,
+        });
+    }
+
+    fn end(&mut self, closed: Closed) {
+        if matches!(self.phase, Phase::Closed) {
+            return;
+        }
+        self.phase = Phase::Closed;
+        if let Side::Client(client) = &mut self.side {
+            client.handle_lost(self.now);
+        }
+        self.events.push(Event::Closed(closed));
+    }
+}
+
+impl Outlet {
+    /// Queues a ping or pong whose payload is known to fit.
+    pub(super) fn control(&mut self, opcode: Opcode, payload: &[u8]) {
+        // Ours has 8 bytes, and the reader lets no control frame over 125 pass.
+        let _ = self.writer.write(&mut self.transmit, opcode, payload);
+    }
+}

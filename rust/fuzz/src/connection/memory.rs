@@ -1,0 +1,37 @@
+//! The host of the connections: buffers are vectors, owners are numbers.
+
+use std::mem::MaybeUninit;
+
+use voxwire_core::connection::{Host, OutOfMemory};
+
+use crate::base64::initialised;
+
+/// Lends vectors, none longer than its limit.
+pub(super) struct Memory {
+    pub(super) limit_bytes: usize,
+}
+
+impl Host for Memory {
+    type Buffer = Vec<u8>;
+    type Owner = u32;
+
+    fn share(&self, owner: &u32) -> u32 {
+        *owner
+    }
+
+    fn make(
+        &self,
+        size: usize,
+        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
+    ) -> Result<Option<Vec<u8>>, OutOfMemory> {
+        if size > self.limit_bytes {
+            return Err(OutOfMemory);
+        }
+        let mut room = vec![MaybeUninit::new(0); size];
+        Ok(fill(&mut room).then(|| initialised(&room)))
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
+        buffer
+    }
+}

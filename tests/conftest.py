@@ -24,7 +24,7 @@ def vectors() -> Callable[[str], Iterator[dict[str, Any]]]:
     """Reads what both languages must agree on: one JSON object a line."""
 
     def read(name: str) -> Iterator[dict[str, Any]]:
-        lines = (VECTORS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (VECTORS / name).read_text(encoding="utf-8").splitlines()
         assert lines
         yield from map(json.loads, lines)
 

@@ -149,6 +149,15 @@ def test_resampling_gives_the_exact_number_of_frames(rate, frames):
     assert repr(resampler) == f"<Resampler from pcm_s16le at 24000 Hz to pcm_f32le at {rate} Hz>"
 
 
+def test_a_flush_gives_all_that_is_due_and_goes_on():
+    resampler = Resampler(S16, AudioFormat("pcm_s16le", 8000))
+    data = sine(2400, 24000)
+    heard = resampler.process(data[:1200]) + resampler.flush()
+    assert len(heard) == 400
+    heard += resampler.process(data[1200:]) + resampler.finish()
+    assert len(heard) == len(data) // 3
+
+
 def test_a_resampler_refuses_other_channels_and_cut_frames():
     with pytest.raises(ValueError, match="channels"):
         Resampler(S16, AudioFormat("pcm_s16le", 8000, 2))

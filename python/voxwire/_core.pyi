@@ -32,8 +32,12 @@ def transcode(data: Buffer, source: AudioFormat, target: AudioFormat) -> bytes: 
 @final
 class Resampler:
     def __new__(cls, source: AudioFormat, target: AudioFormat) -> Resampler: ...
-    def process(self, data: Buffer) -> bytes: ...
-    def finish(self) -> bytes: ...
+    def process(self, data: Buffer) -> bytes:
+        """Takes whole frames; returns what is ready. Raises ValueError for a cut frame, which is not taken."""
+    def flush(self) -> bytes:
+        """Returns everything due for the input so far, its end as if silence followed; the stream goes on."""
+    def finish(self) -> bytes:
+        """Returns the rest and ends the stream; what is given afterwards is a new one."""
 
 # --- the upgrade --------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from voxwire.engines import API_VERSION, Engine, EngineError, Segment, Session, Settings, Span
+from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

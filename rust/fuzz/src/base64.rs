@@ -7,7 +7,9 @@ use std::mem::MaybeUninit;
 
 use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
-use voxwire_kernels::base64::{InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_with, encoded_len};
+use voxwire_kernels::base64::{
+    InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_with, encoded_len,
+};
 
 /// What lies around an output, to be found unchanged.
 const CANARY: u8 = 0xa5;
@@ -22,12 +24,20 @@ pub fn target(data: &[u8]) {
 
     let expected = STANDARD.decode(data);
     let chosen = decode_at(decode, place, data);
-    assert_eq!(chosen.as_ref().ok(), expected.as_ref().ok(), "the standard engine has another opinion");
+    assert_eq!(
+        chosen.as_ref().ok(),
+        expected.as_ref().ok(),
+        "the standard engine has another opinion"
+    );
     if let Err(error) = &chosen {
         assert_eq!(error.index, first_wrong(data), "of {} characters", data.len());
     }
     for path in paths() {
-        assert_eq!(decode_at(|text, out| decode_with(path, text, out), place, data), chosen, "decoded by {path:?}");
+        assert_eq!(
+            decode_at(|text, out| decode_with(path, text, out), place, data),
+            chosen,
+            "decoded by {path:?}"
+        );
     }
 
     let text = STANDARD.encode(data);
@@ -60,7 +70,10 @@ fn decode_at(
     let mut room = vec![MaybeUninit::new(CANARY); place + size_bytes].into_boxed_slice();
     decode(&source[place..], &mut room[place..])?;
     let room = initialised(&room);
-    assert!(room[..place].iter().all(|&byte| byte == CANARY), "written before the output");
+    assert!(
+        room[..place].iter().all(|&byte| byte == CANARY),
+        "written before the output"
+    );
     Ok(room[place..].to_vec())
 }
 
@@ -70,7 +83,10 @@ fn encode_at(encode: impl Fn(&[u8], &mut Vec<u8>), place: usize, data: &[u8]) ->
     let mut out = Vec::with_capacity(place + size);
     out.resize(place, CANARY);
     encode(&source[place..], &mut out);
-    assert!(out[..place].iter().all(|&byte| byte == CANARY), "written before the output");
+    assert!(
+        out[..place].iter().all(|&byte| byte == CANARY),
+        "written before the output"
+    );
     out.split_off(place)
 }
 

@@ -8,7 +8,11 @@ pub(crate) fn pieces(data: &[u8], seed: u8) -> Vec<&[u8]> {
     if seed % 2 == 1 {
         // Near the start every place is reached, where heads are; further on the scale stretches.
         let place = usize::from(seed / 2);
-        let place = if place < 64 { place } else { data.len() * (place - 64) / 64 };
+        let place = if place < 64 {
+            place
+        } else {
+            data.len() * (place - 64) / 64
+        };
         let (front, back) = data.split_at(place.min(data.len()));
         return vec![front, back];
     }

@@ -31,11 +31,22 @@ fn run(role: Role, data: &[u8]) {
     };
     let limit = LIMITS[usize::from(limit % 4)];
     let whole = read(role, limit, &[wire]);
-    assert_eq!(read(role, limit, &cuts::pieces(wire, *cut)), whole, "the cut changed what was read");
+    assert_eq!(
+        read(role, limit, &cuts::pieces(wire, *cut)),
+        whole,
+        "the cut changed what was read"
+    );
     if let Some(error) = whole.error {
         assert_eq!(error.side, Side::Remote, "{error}");
-        assert!(error.index <= wire.len() as u64, "{error} is beyond the {} bytes that came", wire.len());
-        assert!(close_code::may_be_sent(error.kind.close_code()), "{error} has no close code");
+        assert!(
+            error.index <= wire.len() as u64,
+            "{error} is beyond the {} bytes that came",
+            wire.len()
+        );
+        assert!(
+            close_code::may_be_sent(error.kind.close_code()),
+            "{error} has no close code"
+        );
     }
     compare(role, limit, wire, &whole);
     write_back(role, &whole.messages);
@@ -99,7 +110,11 @@ fn read(role: Role, limit: u64, pieces: &[&[u8]]) -> Outcome {
         }
         assert!(input.is_empty(), "the reader left bytes behind");
         assert_eq!(reader.position(), fed as u64);
-        assert!(reader.buffered() <= 2 * fed + SLACK_BYTES, "{} bytes held for {fed}", reader.buffered());
+        assert!(
+            reader.buffered() <= 2 * fed + SLACK_BYTES,
+            "{} bytes held for {fed}",
+            reader.buffered()
+        );
     }
     Outcome { messages, error }
 }

@@ -11,7 +11,10 @@ use voxwire_kernels::{g711, sample};
 pub fn target(data: &[u8]) {
     for source in Encoding::ALL {
         let width = source.sample_width();
-        let samples: Vec<Sample> = data.chunks_exact(width).map(|bytes| Sample::read(source, bytes)).collect();
+        let samples: Vec<Sample> = data
+            .chunks_exact(width)
+            .map(|bytes| Sample::read(source, bytes))
+            .collect();
         for target in Encoding::ALL {
             let mut out = vec![0xa5];
             let result = transcode(data, source, target, &mut out);
@@ -32,10 +35,11 @@ pub fn target(data: &[u8]) {
     kernels(data);
 }
 
+type Kernel = fn(&[u8], &mut Vec<u8>);
+
 /// The kernels leave out a cut sample where `transcode` refuses it.
 fn kernels(data: &[u8]) {
     let whole = |width: usize| &data[..data.len() / width * width];
-    type Kernel = fn(&[u8], &mut Vec<u8>);
     let ways: [(Kernel, Encoding, Encoding); 6] = [
         (g711::mulaw_to_s16, Encoding::PcmMulaw, Encoding::PcmS16le),
         (g711::alaw_to_s16, Encoding::PcmAlaw, Encoding::PcmS16le),
@@ -106,13 +110,16 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
             (begin, 4 * (((2 * step + 33) << segment) - 33))
         },
         |position, is_negative| !(position | if is_negative { 0x80 } else { 0 }),
-        |sample| sample.abs(),
+        i32::abs,
     );
     // Table 1: two segments with steps of 2 in 13 bits, then 4, 8 ... 128; every even bit is inverted.
     let alaw = Table::new(
         |segment, step| match segment {
             0 => (16 * step, 8 * (2 * step + 1)),
-            _ => ((8 * (2 * step + 32)) << (segment - 1), (8 * (2 * step + 33)) << (segment - 1)),
+            _ => (
+                (8 * (2 * step + 32)) << (segment - 1),
+                (8 * (2 * step + 33)) << (segment - 1),
+            ),
         },
         |position, is_negative| (position | if is_negative { 0 } else { 0x80 }) ^ 0x55,
         |sample| if sample < 0 { -1 - sample } else { sample },
@@ -126,7 +133,11 @@ impl Table {
     /// * `row`: of a segment and a step the magnitude where it begins, and the one that it decodes to, in 16 bits
     /// * `code`: of the row's number and the sign
     /// * `magnitude`: of a sample
-    fn new(row: impl Fn(i32, i32) -> (i32, i32), code: impl Fn(u8, bool) -> u8, magnitude: impl Fn(i32) -> i32) -> Self {
+    fn new(
+        row: impl Fn(i32, i32) -> (i32, i32),
+        code: impl Fn(u8, bool) -> u8,
+        magnitude: impl Fn(i32) -> i32,
+    ) -> Self {
         let rows: Vec<(i32, i32)> = (0..128).map(|position| row(position / 16, position % 16)).collect();
         let mut decoded = [0; 256];
         for (position, &(_, value)) in (0..).zip(&rows) {

@@ -115,6 +115,13 @@ impl Resampler {
         Ok(PyBytes::new(data.py(), &out))
     }
 
+    /// Returns everything that is due for the input so far, as if silence followed; the stream goes on.
+    fn flush<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let mut out = Vec::new();
+        self.stream.flush(&mut out);
+        PyBytes::new(py, &out)
+    }
+
     /// Returns the rest; what is given afterwards is a new stream.
     fn finish<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! The client's part of a connection: its contexts, the way of a chunk, commands.
+//! The client's part of a connection: its contexts, and what each message means to them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,11 +6,8 @@ use super::Counters;
 use super::event::{Event, Failure, Host, failure_code};
 use super::inner::Outlet;
 use super::stream::{Stream, Unheard};
-use crate::context::{
-    ClientAction, ClientContext, ClientEvent, ClientInput, ClientVerdict, REMEMBERED_CONTEXTS, Received, TOMBSTONE_S,
-};
-use crate::frame::Opcode;
-use crate::message::{self, ErrorEvent, MessageError, ServerMessage, encode, json};
+use crate::context::{ClientAction, ClientContext, ClientEvent, REMEMBERED_CONTEXTS, Received, TOMBSTONE_S};
+use crate::message::{self, ErrorEvent, MessageError, ServerMessage, json};
 
 pub(super) struct Client<Owner> {
     pub(super) contexts: HashMap<Box<str>, Context<Owner>>,

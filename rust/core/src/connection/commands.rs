@@ -168,7 +168,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
 const REQUEST_ENVELOPE_BYTES: usize = 80;
 
 impl Outlet {
-    fn cancel(&mut self, context_id: &str) {
+    pub(super) fn cancel(&mut self, context_id: &str) {
         // Only control frames can be too long for the frame layer.
         let _ = self.writer.write_with(
             &mut self.transmit,

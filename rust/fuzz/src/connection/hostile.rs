@@ -117,7 +117,11 @@ impl Stage {
             self.witness.read(&sent, !self.sent_raw);
         }
         let facts = self.both(|end, _| (end.state(), end.counters(), end.transmit_size(), end.poll_timeout()));
-        assert_eq!(facts.0 == State::Closed, self.ledger.is_closed, "the state is not what was told");
+        assert_eq!(
+            facts.0 == State::Closed,
+            self.ledger.is_closed,
+            "the state is not what was told"
+        );
         assert_eq!(facts.1.bytes, self.fed as u64);
         assert!(facts.3.is_none_or(f64::is_finite), "a timer that never fires");
     }
@@ -136,7 +140,12 @@ impl Stage {
         // The end of a connection may take back what was not polled yet.
         self.answered += self.whole.transmit_size().saturating_sub(before);
         let bound = ANSWER_FACTOR * self.fed + CANCEL_BYTES * self.opened as usize + CLOSE_BYTES;
-        assert!(self.answered <= bound, "{} bytes in answer to {}", self.answered, self.fed);
+        assert!(
+            self.answered <= bound,
+            "{} bytes in answer to {}",
+            self.answered,
+            self.fed
+        );
     }
 
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
@@ -185,7 +194,10 @@ impl Stage {
         }
         let now = self.now;
         self.both(|end, _| end.handle_timeout(now));
-        assert!(self.whole.poll_timeout().is_none_or(|due| due > now), "woken in vain at {now}");
+        assert!(
+            self.whole.poll_timeout().is_none_or(|due| due > now),
+            "woken in vain at {now}"
+        );
     }
 
     fn send_plain(&mut self, script: &mut Script<'_>) {
@@ -243,7 +255,10 @@ impl Stage {
                 };
                 let result = self.both(|end, _| end.send_input(id, &input, now));
                 if result == Ok(ClientVerdict::Sent) {
-                    assert!(was_live && self.whole.state() == State::Open, "an input of a dead context was sent");
+                    assert!(
+                        was_live && self.whole.state() == State::Open,
+                        "an input of a dead context was sent"
+                    );
                 }
             }
             17 => {
@@ -280,10 +295,14 @@ impl Stage {
             }
             _ => return self.send_answer(step, id, script),
         };
-        let (Ok(before), Ok(action)) = (before, action) else { return };
+        let (Ok(before), Ok(action)) = (before, action) else {
+            return;
+        };
         let is_live = |state| matches!(state, ServerState::Open | ServerState::Draining | ServerState::Refusing);
         match action {
-            ServerAction::Create | ServerAction::CreateAndClose => assert!(!is_live(before), "{action:?} in {before:?}"),
+            ServerAction::Create | ServerAction::CreateAndClose => {
+                assert!(!is_live(before), "{action:?} in {before:?}");
+            }
             ServerAction::Append
             | ServerAction::AppendAndClose
             | ServerAction::AppendSilent
@@ -301,10 +320,19 @@ impl Stage {
         let was_open = self.whole.state() == State::Open;
         let (number, text, data) = (script.byte(), script.text(), script.run());
         let flush_id = (number & 1 == 1).then_some(u64::from(number));
-        let kind = if number & 2 == 0 { TimestampKind::Words } else { TimestampKind::Phonemes };
+        let kind = if number & 2 == 0 {
+            TimestampKind::Words
+        } else {
+            TimestampKind::Phonemes
+        };
         let sent = self.both(|end, _| match step {
             16 => end.send_chunk(id, data, f64::from(number), flush_id),
-            17 => end.send_timestamps(id, kind, &[(text, 0.0, f64::from(number)), ("x", f64::NAN, 1e300)], flush_id),
+            17 => end.send_timestamps(
+                id,
+                kind,
+                &[(text, 0.0, f64::from(number)), ("x", f64::NAN, 1e300)],
+                flush_id,
+            ),
             18 => end.send_flush_done(id, u64::from(number)),
             _ if number & 4 == 0 => end.send_done(id),
             _ => end.send_error(&encode::Error {
@@ -319,7 +347,10 @@ impl Stage {
         match sent {
             Ok(()) => assert!(was_open, "sent after the end"),
             Err(error) => assert!(
-                matches!(error, CommandError::Closing | CommandError::NoServer | CommandError::EmptyChunk),
+                matches!(
+                    error,
+                    CommandError::Closing | CommandError::NoServer | CommandError::EmptyChunk
+                ),
                 "{error}"
             ),
         }

@@ -65,14 +65,25 @@ impl Ledger {
             } => {
                 let live = self.live.get_mut(owner).expect("audio of a context that is not live");
                 let frame_bytes = live.format.frame_bytes();
-                assert!(!data.is_empty() && data.len().is_multiple_of(frame_bytes), "{} bytes of audio", data.len());
+                assert!(
+                    !data.is_empty() && data.len().is_multiple_of(frame_bytes),
+                    "{} bytes of audio",
+                    data.len()
+                );
                 let expected_s = live.frames as f64 / f64::from(live.format.sample_rate);
-                assert!((start_s - expected_s).abs() < 1e-9, "audio at {start_s} s instead of {expected_s} s");
+                assert!(
+                    (start_s - expected_s).abs() < 1e-9,
+                    "audio at {start_s} s instead of {expected_s} s"
+                );
                 live.frames += data.len() / frame_bytes;
             }
             Event::Timestamps { owner, items, .. } => {
                 assert!(self.live.contains_key(owner), "times of a context that is not live");
-                assert!(items.iter().all(|(_, start_s, end_s)| start_s.is_finite() && end_s.is_finite()));
+                assert!(
+                    items
+                        .iter()
+                        .all(|(_, start_s, end_s)| start_s.is_finite() && end_s.is_finite())
+                );
             }
             Event::FlushDone { owner, .. } => {
                 assert!(self.live.contains_key(owner), "a flush of a context that is not live");
@@ -82,10 +93,18 @@ impl Ledger {
             }
             Event::Failed { owner, failure } => {
                 assert!(self.live.remove(owner).is_some(), "a context failed that is not live");
-                let ours = [failure_code::INVALID_MESSAGE, failure_code::INVALID_AUDIO, failure_code::INACTIVITY];
+                let ours = [
+                    failure_code::INVALID_MESSAGE,
+                    failure_code::INVALID_AUDIO,
+                    failure_code::INACTIVITY,
+                ];
                 let is_ours = failure.code.as_deref().is_some_and(|code| ours.contains(&code));
                 assert!(failure.remote || is_ours, "{failure:?}");
-                assert!(failure.message.chars().count() <= 1000, "a message of {} bytes", failure.message.len());
+                assert!(
+                    failure.message.chars().count() <= 1000,
+                    "a message of {} bytes",
+                    failure.message.len()
+                );
             }
             Event::Text(_) | Event::Binary(_) => assert!(!self.messages, "a plain message of a protocol end"),
             Event::Request { .. } | Event::Cancel { .. } => {
@@ -95,7 +114,10 @@ impl Ledger {
             Event::Unusable { .. } => {
                 assert!(is_server, "an unusable message at a client");
                 self.unusable_in_a_row += 1;
-                assert!(self.unusable_in_a_row <= UNUSABLE_MESSAGES, "too many unusable messages");
+                assert!(
+                    self.unusable_in_a_row <= UNUSABLE_MESSAGES,
+                    "too many unusable messages"
+                );
             }
             Event::Closed(closed) => {
                 self.is_closed = true;
@@ -109,7 +131,10 @@ impl Ledger {
                     close_code::ABNORMAL,
                 ];
                 assert!(closed.error.is_none() || codes.contains(&closed.code), "{closed:?}");
-                assert!(closed.timed_out.is_none() || closed.code == close_code::ABNORMAL, "{closed:?}");
+                assert!(
+                    closed.timed_out.is_none() || closed.code == close_code::ABNORMAL,
+                    "{closed:?}"
+                );
             }
         }
         assert!(is_client || self.live.is_empty());

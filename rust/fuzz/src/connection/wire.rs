@@ -22,7 +22,7 @@ pub(super) fn frame(out: &mut Vec<u8>, role: Role, first: u8, payload: &[u8]) {
     if payload.len() < 126 {
         out.push(mask_bit | payload.len() as u8);
     } else {
-        out.push(mask_bit | 126);
+        out.push(mask_bit | 0x7e);
         out.extend(u16::try_from(payload.len()).unwrap_or(u16::MAX).to_be_bytes());
     }
     if role == Role::Server {
@@ -66,7 +66,9 @@ pub(super) fn server_message(script: &mut Script<'_>, context_id: &str) -> Vec<u
         }
         4 => json!({"type": "flush_done", "context_id": context_id, "flush_id": script.byte(), "flush_done": true}),
         5 => json!({"type": "done", "context_id": context_id, "done": true}),
-        6 => json!({"type": "error", "context_id": context_id, "title": script.text(), "status_code": 500, "done": true}),
+        6 => {
+            json!({"type": "error", "context_id": context_id, "title": script.text(), "status_code": 500, "done": true})
+        }
         7 => json!({"type": "error", "error": script.text()}),
         _ => json!({"type": script.text(), "context_id": context_id, "done": script.byte()}),
     };

@@ -23,7 +23,10 @@ impl<'a> PlainHead<'a> {
         let mut rest = &bytes[..end + 2];
         while let Some(end) = find(rest, b"\r\n") {
             assert!(end <= HEAD_LINE_BYTES, "a line of {end} bytes was taken");
-            assert!(!rest[..end].contains(&b'\n') && !rest[..end].contains(&0), "a line with a line feed or NUL was taken");
+            assert!(
+                !rest[..end].contains(&b'\n') && !rest[..end].contains(&0),
+                "a line with a line feed or NUL was taken"
+            );
             lines.push(&rest[..end]);
             rest = &rest[end + 2..];
         }
@@ -77,9 +80,14 @@ impl<'a> PlainHead<'a> {
     pub(crate) fn assert_one_length(&self) {
         let (lengths, codings) = (self.values("content-length"), self.values("transfer-encoding"));
         assert!(lengths.len() <= 1, "two lengths were taken");
-        assert!(lengths.is_empty() || codings.is_empty(), "a length beside a coding was taken");
         assert!(
-            lengths.iter().all(|length| length.parse::<u64>().is_ok() && !length.starts_with('+')),
+            lengths.is_empty() || codings.is_empty(),
+            "a length beside a coding was taken"
+        );
+        assert!(
+            lengths
+                .iter()
+                .all(|length| length.parse::<u64>().is_ok() && !length.starts_with('+')),
             "a length that is no number was taken"
         );
     }

@@ -46,7 +46,11 @@ fn outcome(pieces: &[&[u8]]) -> Outcome {
     let answer = server.accept(&[]).ok();
     assert_eq!(server.upgrade_failure().is_none(), answer.is_some());
     if server.failure().is_none() {
-        assert_eq!(server.received(), pieces.concat(), "what was received is to be replayed");
+        assert_eq!(
+            server.received(),
+            pieces.concat(),
+            "what was received is to be replayed"
+        );
     }
     Outcome {
         is_done,
@@ -62,7 +66,11 @@ fn outcome(pieces: &[&[u8]]) -> Outcome {
 
 fn read(cut: u8, wire: &[u8]) {
     let whole = outcome(&[wire]);
-    assert_eq!(outcome(&cuts::pieces(wire, cut)), whole, "the cut changed what was read");
+    assert_eq!(
+        outcome(&cuts::pieces(wire, cut)),
+        whole,
+        "the cut changed what was read"
+    );
     if let Some(fault) = whole.failure {
         assert!(whole.is_done, "a failure that is not told");
         assert!((400..600).contains(&fault.status()), "{fault}");
@@ -96,7 +104,10 @@ fn judge(head: &PlainHead<'_>, whole: &Outcome) {
     assert_eq!(head.values("sec-websocket-version"), [VERSION]);
     assert_eq!(key.len(), 24);
     let accept = format!("\r\nSec-WebSocket-Accept: {}\r\n", derive_accept_key(key.as_bytes()));
-    assert!(find(answer, accept.as_bytes()).is_some(), "the answer does not answer the key");
+    assert!(
+        find(answer, accept.as_bytes()).is_some(),
+        "the answer does not answer the key"
+    );
 }
 
 /// What `tungstenite` upgrades, we upgrade, or refuse as a whole.
@@ -106,7 +117,11 @@ fn compare_theirs(head: &[u8], whole: &Outcome) {
     };
     if create_response(&request).is_ok() {
         // They split `Connection` at blanks too.
-        assert!(matches!(whole.upgrade_failure, None | Some(Fault::Connection)), "{:?}", whole.upgrade_failure);
+        assert!(
+            matches!(whole.upgrade_failure, None | Some(Fault::Connection)),
+            "{:?}",
+            whole.upgrade_failure
+        );
     }
 }
 
@@ -137,5 +152,9 @@ fn write_and_read(data: &[u8]) {
     assert_eq!(server.headers()[5..], as_read(&headers));
     assert!(server.remainder().is_empty(), "a header became something else");
     let answer = server.accept(&[]).expect("the upgrade is valid");
-    assert!(client.handle_data(&answer) && client.accepted(), "our own answer is refused: {:?}", client.failure());
+    assert!(
+        client.handle_data(&answer) && client.accepted(),
+        "our own answer is refused: {:?}",
+        client.failure()
+    );
 }

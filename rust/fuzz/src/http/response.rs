@@ -73,7 +73,11 @@ fn outcome(pieces: &[&[u8]]) -> Outcome {
 
 fn read(cut: u8, wire: &[u8]) {
     let whole = outcome(&[wire]);
-    assert_eq!(outcome(&cuts::pieces(wire, cut)), whole, "the cut changed what was read");
+    assert_eq!(
+        outcome(&cuts::pieces(wire, cut)),
+        whole,
+        "the cut changed what was read"
+    );
     compare_theirs(wire, &whole);
     let Some(status) = whole.status else {
         assert!(!whole.accepted && whole.body.is_empty() && whole.headers.is_empty());
@@ -83,20 +87,30 @@ fn read(cut: u8, wire: &[u8]) {
     let mut rest = wire;
     let head = loop {
         let head = PlainHead::read(rest);
-        let interim = head.first_line.split(' ').nth(1).is_some_and(|status| status.starts_with('1') && status != "101");
+        let interim = head
+            .first_line
+            .split(' ')
+            .nth(1)
+            .is_some_and(|status| status.starts_with('1') && status != "101");
         if !interim {
             break head;
         }
         rest = &rest[head.len..];
     };
     assert_eq!(head.headers, whole.headers);
-    assert!(head.first_line.starts_with(&format!("HTTP/1.1 {status}")) || head.first_line.starts_with(&format!("HTTP/1.0 {status}")));
+    assert!(
+        head.first_line.starts_with(&format!("HTTP/1.1 {status}"))
+            || head.first_line.starts_with(&format!("HTTP/1.0 {status}"))
+    );
     if whole.accepted {
         assert_eq!((status, &head.first_line[..8]), (101, "HTTP/1.1"));
         assert_eq!(whole.remainder, rest[head.len..]);
         assert_eq!(head.tokens("upgrade"), ["websocket"]);
         assert!(head.tokens("connection").iter().any(|token| token == "upgrade"));
-        assert_eq!(head.values("sec-websocket-accept"), [derive_accept_key(KEY_TEXT.as_bytes())]);
+        assert_eq!(
+            head.values("sec-websocket-accept"),
+            [derive_accept_key(KEY_TEXT.as_bytes())]
+        );
         assert!(head.tokens("sec-websocket-extensions").is_empty());
         assert!(matches!(head.values("sec-websocket-protocol")[..], [] | [SUBPROTOCOL]));
     } else if whole.failure.is_none() && !matches!(status, 204 | 304) {
@@ -111,7 +125,10 @@ fn judge_body(head: &PlainHead<'_>, body: &[u8], whole: &Outcome) {
         assert_eq!(head.tokens("transfer-encoding"), ["chunked"]);
         return;
     }
-    let length = head.values("content-length").first().map_or(u64::MAX, |length| length.parse().unwrap_or(0));
+    let length = head
+        .values("content-length")
+        .first()
+        .map_or(u64::MAX, |length| length.parse().unwrap_or(0));
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(ERROR_BODY_BYTES);
     assert_eq!(whole.body, body[..length.min(body.len())]);
     assert_eq!(whole.is_done, body.len() >= length);
@@ -174,7 +191,11 @@ fn write_and_read(data: &[u8]) {
         assert!(is_done, "the refusal does not end");
         assert_eq!(client.headers()[2..], as_read(&headers));
         // A 304 has no body whatever its length says (RFC 9112 section 6.3).
-        let kept = if status == 304 { 0 } else { body.len().min(ERROR_BODY_BYTES) };
+        let kept = if status == 304 {
+            0
+        } else {
+            body.len().min(ERROR_BODY_BYTES)
+        };
         assert_eq!(client.body(), &body.as_bytes()[..kept]);
     }
     let mut request = client();
@@ -190,7 +211,8 @@ fn write_and_read(data: &[u8]) {
             }
             // Too long, or a subprotocol of the caller's that was not offered.
             Some(AnswerFault::Head(fault)) => {
-                let is_told = fault.status() == 431 || fault == voxwire_core::handshake::Fault::DoubledHeader("sec-websocket-protocol");
+                let is_told = fault.status() == 431
+                    || fault == voxwire_core::handshake::Fault::DoubledHeader("sec-websocket-protocol");
                 assert!(is_told, "our own answer is refused: {fault}");
             }
             Some(fault) => assert_eq!(fault, AnswerFault::Subprotocol),

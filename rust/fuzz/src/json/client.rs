@@ -37,11 +37,23 @@ pub fn target(payload: &[u8]) {
         assert!(unusable.index <= payload.len(), "an error beyond the message");
     }
     let is_utf8 = std::str::from_utf8(payload).is_ok();
-    assert_eq!(!is_utf8, ours.as_ref().is_err_and(Unusable::utf8), "of text that is no UTF-8");
+    assert_eq!(
+        !is_utf8,
+        ours.as_ref().is_err_and(Unusable::utf8),
+        "of text that is no UTF-8"
+    );
     match Tree::parse(payload) {
         Some(Ok(tree)) => compare(&tree, &ours),
         Some(Err(_)) => assert!(
-            matches!(&ours, Err(Unusable { reason: UnusableReason::Json(_), context_id: None, continues: false, .. })),
+            matches!(
+                &ours,
+                Err(Unusable {
+                    reason: UnusableReason::Json(_),
+                    context_id: None,
+                    continues: false,
+                    ..
+                })
+            ),
             "read {ours:?}, serde_json refuses it"
         ),
         None => {}
@@ -65,7 +77,10 @@ fn compare(tree: &Tree, ours: &Result<ClientMessage, Unusable>) {
         return refused(ours, ErrorKind::TooDeep, None, false);
     }
     let only = |name: &str| {
-        let mut values = object.iter().filter(|(member, _)| member == name).map(|(_, value)| value);
+        let mut values = object
+            .iter()
+            .filter(|(member, _)| member == name)
+            .map(|(_, value)| value);
         values.next().filter(|_| values.next().is_none())
     };
     let context_id = only("context_id").and_then(Tree::string);
@@ -108,7 +123,10 @@ fn compare(tree: &Tree, ours: &Result<ClientMessage, Unusable>) {
         panic!("{ours:?} instead of a request");
     };
     assert_eq!(our_context_id.as_deref(), context_id);
-    let mut expected: Vec<_> = object.iter().filter(|(name, _)| READ.contains(&name.as_str())).collect();
+    let mut expected: Vec<_> = object
+        .iter()
+        .filter(|(name, _)| READ.contains(&name.as_str()))
+        .collect();
     let odd_cancel = |(name, value): &&(String, Tree)| name == "cancel" && !matches!(value, Tree::Bool(_) | Tree::Null);
     expected.extend(object.iter().filter(odd_cancel));
     assert_eq!(fields.len(), expected.len(), "{fields:?}");
@@ -122,7 +140,10 @@ fn refused(ours: &Result<ClientMessage, Unusable>, kind: ErrorKind, context_id: 
     match ours {
         Err(unusable) => {
             assert_eq!(unusable.reason, UnusableReason::Json(kind));
-            assert_eq!((unusable.context_id.as_deref(), unusable.continues), (context_id, continues));
+            assert_eq!(
+                (unusable.context_id.as_deref(), unusable.continues),
+                (context_id, continues)
+            );
         }
         Ok(message) => panic!("read {message:?}, expected {kind:?}"),
     }
@@ -157,9 +178,10 @@ fn send_settings(settings: &[u8]) {
             fields
         }
         // Only what a server reads is looked into; names used twice further in are not our business before.
-        Err(Unusable { reason: UnusableReason::Json(ErrorKind::DuplicateKey), .. })
-            if expected.iter().any(|(_, value)| value.has_duplicates()) =>
-        {
+        Err(Unusable {
+            reason: UnusableReason::Json(ErrorKind::DuplicateKey),
+            ..
+        }) if expected.iter().any(|(_, value)| value.has_duplicates()) => {
             return;
         }
         other => panic!("{other:?} instead of our request"),

@@ -47,9 +47,7 @@ impl Tree {
     pub(crate) fn has_duplicates(&self) -> bool {
         match self {
             Self::Array(items) => items.iter().any(Self::has_duplicates),
-            Self::Object(members) => {
-                names_twice(members) || members.iter().any(|(_, value)| value.has_duplicates())
-            }
+            Self::Object(members) => names_twice(members) || members.iter().any(|(_, value)| value.has_duplicates()),
             _ => false,
         }
     }

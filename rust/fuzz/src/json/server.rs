@@ -67,7 +67,11 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 
 fn compare_theirs(payload: &[u8], ours: &Decoded<'_>) {
     let is_utf8 = std::str::from_utf8(payload).is_ok();
-    assert_eq!(!is_utf8, matches!(ours, Err(MessageError::Utf8 { .. })), "of text that is no UTF-8");
+    assert_eq!(
+        !is_utf8,
+        matches!(ours, Err(MessageError::Utf8 { .. })),
+        "of text that is no UTF-8"
+    );
     let Some(parsed) = Tree::parse(payload) else { return };
     let Ok(tree) = parsed else {
         assert!(
@@ -85,7 +89,10 @@ fn compare_theirs(payload: &[u8], ours: &Decoded<'_>) {
     assert_eq!(found, expected);
     if let Err(MessageError::Syntax { kind, .. }) = ours {
         assert!(
-            matches!(kind, ErrorKind::DuplicateKey | ErrorKind::TooDeep | ErrorKind::NotAnObject),
+            matches!(
+                kind,
+                ErrorKind::DuplicateKey | ErrorKind::TooDeep | ErrorKind::NotAnObject
+            ),
             "refused as {kind:?}, serde_json reads it"
         );
     }
@@ -143,8 +150,14 @@ fn describe(message: &ServerMessage<'_>) -> Described {
         ServerMessage::Error(error) => Described {
             kind: "error",
             status: error.status,
-            texts: [&error.code, &error.title, &error.message, &error.error, &error.request_id]
-                .map(|text| text.as_deref().map(str::to_owned)),
+            texts: [
+                &error.code,
+                &error.title,
+                &error.message,
+                &error.error,
+                &error.request_id,
+            ]
+            .map(|text| text.as_deref().map(str::to_owned)),
             ..described
         },
         ServerMessage::Unknown { .. } => Described {

@@ -17,7 +17,7 @@ from scripted_server import FORMAT, PATIENCE_S, ScriptedServer, chunk, done, err
 from test_context import collect, options
 
 import voxwire
-from voxwire.target import Target, http_base, websocket_endpoint
+from voxwire.client.target import Target, http_base, websocket_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts take no time."""
-    monkeypatch.setattr("voxwire.fleet.random.uniform", lambda _low, _high: 0.0)
+    monkeypatch.setattr("voxwire.client.fleet.random.uniform", lambda _low, _high: 0.0)
 
 
 # --- address and credentials

@@ -11,7 +11,7 @@ import pytest
 from scripted_server import FORMAT, REQUEST_ID, Peer, ScriptedServer, chunk, done, error, flush_done, timestamps
 
 import voxwire
-from voxwire.events import Audio, FlushDone, Phonemes, Word, Words
+from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ from scripted_server import PATIENCE_S, Peer, chunk, done, error, timestamps
 from test_context import collect, connected, ending, options
 
 import voxwire
-from voxwire.alignment import Aligner
+from voxwire.client.alignment import Aligner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -256,7 +256,7 @@ async def settle(client: voxwire.Client, peer: Peer) -> None:
 @pytest.fixture
 def processed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs count as processed at once, not only after a second."""
-    monkeypatch.setattr("voxwire.wire._UNPROCESSED_S", -1.0)
+    monkeypatch.setattr("voxwire.client.wire._UNPROCESSED_S", -1.0)
 
 
 @pytest.mark.usefixtures("processed")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxwire.events import Word
+from voxwire.client.events import Word
 from voxwire.playback.heard import Certainty, join_heard, sentence_end, word_end
 
 EXACT = Certainty("sent", 0.0)

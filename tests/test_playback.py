@@ -11,7 +11,7 @@ import pytest
 
 from voxwire import plugins
 from voxwire.audio import AudioFormat
-from voxwire.events import Audio, FlushDone, Word, Words
+from voxwire.client.events import Audio, FlushDone, Word, Words
 from voxwire.exceptions import (
     ConnectionLost,
     DrainTimeout,

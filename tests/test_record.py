@@ -7,7 +7,7 @@ from scripted_server import FORMAT, REQUEST_ID, ScriptedServer, chunk, done, err
 from test_context import Recorder, collect, connected, options
 
 import voxwire
-from voxwire.record import Ledger
+from voxwire.client.record import Ledger
 
 
 async def test_a_finished_context() -> None:

@@ -14,7 +14,7 @@ from scripted_server import PATIENCE_S, Peer, ScriptedServer, chunk, done, error
 from test_context import options, pcm
 
 import voxwire.sync
-from voxwire.events import Audio, FlushDone
+from voxwire.client.events import Audio, FlushDone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

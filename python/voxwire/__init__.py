@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voxwire.audio import AudioFormat
     from voxwire.client import Client
-    from voxwire.context import Context
-    from voxwire.events import Audio, FlushDone, Phonemes, Word, Words
+    from voxwire.client.context import Context
+    from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
+    from voxwire.client.feeding import Text
+    from voxwire.client.record import Record
     from voxwire.exceptions import (
         AdmissionTimeout,
         AuthenticationError,
@@ -40,10 +42,8 @@ if TYPE_CHECKING:
         Unsupported,
         VoxwireError,
     )
-    from voxwire.feeding import Text
     from voxwire.playback import Certainty, Heard, Output, Playback, open_sink
     from voxwire.protocol import __version__
-    from voxwire.record import Record
 
 __all__ = [
     "AdmissionTimeout",
@@ -90,20 +90,20 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Audio": "events",
+    "Audio": "client.events",
     "AudioFormat": "audio",
     "Certainty": "playback",
-    "Client": "client",
-    "Context": "context",
-    "FlushDone": "events",
+    "Client": "client.client",
+    "Context": "client.context",
+    "FlushDone": "client.events",
     "Heard": "playback",
     "Output": "playback",
-    "Phonemes": "events",
+    "Phonemes": "client.events",
     "Playback": "playback",
-    "Record": "record",
-    "Text": "feeding",
-    "Word": "events",
-    "Words": "events",
+    "Record": "client.record",
+    "Text": "client.feeding",
+    "Word": "client.events",
+    "Words": "client.events",
     "__version__": "protocol",
     "open_sink": "playback",
 }

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from types import TracebackType
 
-    from voxwire.context import Context as AsynchronousContext
-    from voxwire.events import Event
-    from voxwire.feeding import Text
+    from voxwire.client.context import Context as AsynchronousContext
+    from voxwire.client.events import Event
+    from voxwire.client.feeding import Text
+    from voxwire.client.record import Outcome, Reason, Record
     from voxwire.playback import Heard, Playback
-    from voxwire.record import Outcome, Reason, Record
 
 __all__ = ["Client", "Context", "SyncPlayback"]
 

@@ -23,7 +23,7 @@ from voxwire.client import Client
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from voxwire.record import Record
+    from voxwire.client.record import Record
 
 __all__ = ["say"]
 

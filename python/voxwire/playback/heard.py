@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from voxwire.events import Word
+    from voxwire.client.events import Word
 
 __all__ = ["Certainty", "Heard", "join_heard", "sentence_end", "word_end"]
 

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from voxwire.audio import Resampler, transcode
-from voxwire.events import Audio
+from voxwire.client.events import Audio
 from voxwire.exceptions import SinkError, VoxwireError
 from voxwire.playback.heard import Certainty, Heard, join_heard, sentence_end, word_end
 from voxwire.playback.negotiation import format_to_request, formats_to_offer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voxwire.audio import AudioFormat
-    from voxwire.events import Event, Word
+    from voxwire.client.events import Event, Word
 
 __all__ = ["Playable", "Playback", "play"]
 

@@ -12,15 +12,15 @@ from urllib.parse import quote
 
 import orjson
 
+from voxwire.client.refusals import http_error
 from voxwire.exceptions import ConnectError, ConnectTimeout, NotFound, ProtocolError, TlsError
 from voxwire.protocol import LIMITS
-from voxwire.refusals import http_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from voxwire.fleet import Dialer
-    from voxwire.target import Target
+    from voxwire.client.fleet import Dialer
+    from voxwire.client.target import Target
 
 __all__ = ["Voices"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from voxwire.events import Word
+    from voxwire.client.events import Word
     from voxwire.playback import Heard
 
 __all__ = ["Outcome", "Reason", "Record"]

@@ -6,10 +6,10 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from voxwire.events import Audio
+from voxwire.client.events import Audio
 
 if TYPE_CHECKING:
-    from voxwire.events import Event
+    from voxwire.client.events import Event
 
 __all__ = ["Inbox", "joined"]
 

@@ -15,20 +15,20 @@ import ssl
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urljoin
 
+from voxwire.client.refusals import closed_error, http_error
+from voxwire.client.target import http_base
 from voxwire.exceptions import AdmissionTimeout, ConnectError, ConnectTimeout, VoxwireError
 from voxwire.protocol import Closed, Connection
-from voxwire.refusals import closed_error, http_error
-from voxwire.target import http_base
 from voxwire.tasks import Scope
 from voxwire.transport import Endpoint, HandshakeRefused, Transport, attach_socket, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from voxwire.client.settings import Settings
+    from voxwire.client.target import Target
     from voxwire.embedded import EmbeddedServer
     from voxwire.protocol import Event
-    from voxwire.settings import Settings
-    from voxwire.target import Target
 
 __all__ = ["Admission", "Fleet", "GivenSocket", "Link", "UrlDialer"]
 
@@ -327,7 +327,7 @@ class UrlDialer:
         if self._target.endpoint is not None:
             return self._target.endpoint
         from voxwire import embedded  # noqa: PLC0415 - only where a server is embedded
-        from voxwire.target import websocket_endpoint  # noqa: PLC0415
+        from voxwire.client.target import websocket_endpoint  # noqa: PLC0415
 
         if self._server is None:
             self._server = await embedded.acquire(self._target.engine)

@@ -6,24 +6,24 @@ import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
-from voxwire.context import Context
-from voxwire.feeding import check_text
-from voxwire.fleet import Admission, Fleet, GivenSocket, UrlDialer
-from voxwire.options import ContextOptions
-from voxwire.settings import Settings
-from voxwire.target import Target
-from voxwire.voices import Voices
-from voxwire.wire import Services
+from voxwire.client.context import Context
+from voxwire.client.feeding import check_text
+from voxwire.client.fleet import Admission, Fleet, GivenSocket, UrlDialer
+from voxwire.client.options import ContextOptions
+from voxwire.client.settings import Settings
+from voxwire.client.target import Target
+from voxwire.client.voices import Voices
+from voxwire.client.wire import Services
 
 if TYPE_CHECKING:
     import socket
     import ssl
     from types import TracebackType
 
-    from voxwire.feeding import Text
-    from voxwire.fleet import Dialer
+    from voxwire.client.feeding import Text
+    from voxwire.client.fleet import Dialer
+    from voxwire.client.record import Record
     from voxwire.playback import Output
-    from voxwire.record import Record
 
 __all__ = ["Client"]
 

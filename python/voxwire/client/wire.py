@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from voxwire.audio import AudioFormat
+from voxwire.client.feeding import speakable
 from voxwire.exceptions import ContextExpired, VoxwireError
-from voxwire.feeding import speakable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from voxwire.fleet import Admission, Fleet, Link
-    from voxwire.options import ContextOptions, InputOptions
-    from voxwire.record import Ledger
+    from voxwire.client.fleet import Admission, Fleet, Link
+    from voxwire.client.options import ContextOptions, InputOptions
+    from voxwire.client.record import Ledger
 
 __all__ = ["Owner", "Services", "Wire"]
 

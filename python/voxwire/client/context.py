@@ -6,29 +6,29 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from voxwire.alignment import Aligner
-from voxwire.events import Audio, FlushDone, Phonemes, Word, Words
+from voxwire.client.alignment import Aligner
+from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
+from voxwire.client.feeding import check_text, open_source
+from voxwire.client.inbox import Inbox, joined
+from voxwire.client.options import check_per_input
+from voxwire.client.record import Ledger
+from voxwire.client.refusals import failed_error
+from voxwire.client.wire import Wire
 from voxwire.exceptions import ContextEnded, ContextExpired, VoxwireError
-from voxwire.feeding import check_text, open_source
-from voxwire.inbox import Inbox, joined
-from voxwire.options import check_per_input
 from voxwire.protocol import Failed, Finished, Timestamps
-from voxwire.record import Ledger
-from voxwire.refusals import failed_error
 from voxwire.tasks import Scope
-from voxwire.wire import Wire
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from voxwire.audio import AudioFormat
     from voxwire.client import Client
-    from voxwire.events import Event
-    from voxwire.feeding import Text
-    from voxwire.options import ContextOptions
+    from voxwire.client.events import Event
+    from voxwire.client.feeding import Text
+    from voxwire.client.options import ContextOptions
+    from voxwire.client.record import Outcome, Reason, Record
+    from voxwire.client.wire import Services
     from voxwire.playback import Heard, Output, Playback
-    from voxwire.record import Outcome, Reason, Record
-    from voxwire.wire import Services
 
 __all__ = ["Batches", "Consumer", "Context"]
 

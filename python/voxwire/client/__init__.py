@@ -1,0 +1,17 @@
+"""The client: one connection, many contexts; text in, audio and word times out.
+
+| file | what stands there |
+|---|---|
+| `client` | the door: `Client` |
+| `context` | one turn: `Context`; its `options`, its queue (`inbox`), its word spans (`alignment`), its `record` |
+| `feeding` | text sources: strings, iterators, going on with a fresh context |
+| `wire` | what a context sends and gets, over whichever connection serves it |
+| `fleet` | connections: dialling, back-off, admission |
+| `target`, `settings`, `refusals`, `voices` | where to, with which limits, what a refusal means, who can speak |
+"""
+
+from voxwire.client.client import Client
+from voxwire.client.context import Context
+from voxwire.client.record import Record
+
+__all__ = ["Client", "Context", "Record"]

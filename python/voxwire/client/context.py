@@ -408,7 +408,7 @@ class Context:
     def set_heard(
         self, heard: Heard, *, first_sound_at_s: float | None = None, stalls: int | None = None, underruns: int = 0
     ) -> None:
-        """Takes the listener's side of the record. Times are those of the loop; stalls None keeps our own count."""
+        """Takes the listener's side of the record: a moment on ``time.monotonic``; stalls None keeps our own count."""
         self._ledger.heard = heard
         self._ledger.first_sound_at_s = first_sound_at_s
         if stalls is not None:

@@ -12,6 +12,7 @@ import copy
 import random
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urljoin
 
@@ -83,7 +84,7 @@ class Link:
 
     def handle_events(self, events: list[Event]) -> None:
         """Hands each event to its context, in the turn of the read."""
-        now_s = self.transport.now() if self.transport is not None else 0.0
+        now_s = time.monotonic()
         for event in events:
             if type(event) is Closed:
                 self._handle_closed(event)

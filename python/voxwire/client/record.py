@@ -57,7 +57,10 @@ class Record:
 
 
 class Ledger:
-    """Collects the figures of a record while its context lives. Times are those of the loop."""
+    """Collects the figures of a record while its context lives.
+
+    Times are those of ``time.monotonic``: a loop's own clock may count whole milliseconds.
+    """
 
     def __init__(self) -> None:
         self.context_ids: list[str] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections import deque
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ class Wire:
         """
         self._check_open()
         if self._ledger.started_at_s is None:
-            self._ledger.started_at_s = asyncio.get_running_loop().time()
+            self._ledger.started_at_s = time.monotonic()
         link = self._link
         if link is None or self._turn.locked() or self._hold is not None or not _writable(link):
             async with self.until_end(), self._turn:
@@ -245,7 +246,7 @@ class Wire:
 
     async def _prepare(self) -> Link:
         """Waits for all that an input needs; nothing is sent before it returns."""
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         services = self._services
         link = self._link
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import TYPE_CHECKING, Self
 
 from voxwire.exceptions import DrainTimeout, SinkClosed, SinkError, Unsupported, VoxwireError
@@ -285,7 +286,7 @@ class Output:
             taken = self._host.write(piece[: offered * frame_bytes], offered)
             if taken:
                 if track.first_written_at is None:
-                    track.first_written_at = self._now()
+                    track.first_written_at = time.monotonic()
                 track.wrote(taken, self._segment_written, first)
                 self._segment_written += taken
             if taken < offered:

@@ -207,6 +207,23 @@ def test_plain_messages():
         assert [event.data for event in events] == ["grüß", "dich", b"\1\0\2\0"]
 
 
+@pytest.mark.parametrize("last", ["close", "violation"])
+def test_what_came_before_the_end_can_be_answered(last):
+    ours = Connection("client", messages=False, seed=SEED)
+    theirs = Connection("server", messages=False)
+    theirs.send_text("question")
+    if last == "close":
+        theirs.close(1000)
+    message, closed = feed(ours, theirs.poll_transmit() + (b"" if last == "close" else b"\xc1\x00"))
+    assert (message.data, closed.clean) == ("question", last == "close")
+    ours.send_text("answer")
+    (answer, *_) = feed(Connection("server", messages=False), ours.poll_transmit())
+    assert answer.data == "answer"
+    assert ours.state == "closed"
+    with pytest.raises(RuntimeError, match="closing"):
+        ours.send_text("late")
+
+
 def test_a_violation_says_what_and_where():
     ours, owner = client("c1")
     wire = from_server(lambda server: server.send_chunk("c1", bytes(20), step_time_ms=1))

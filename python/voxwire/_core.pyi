@@ -273,7 +273,9 @@ class Connection:
     """One WebSocket after its upgrade: bytes in, events out (RFC 6455 and protocol.md); no socket, no clock.
 
     Getters may be read at any time. ``handle_*`` tell it what the world did and never fail. Commands raise only for the
-    caller's own mistakes. After each ``handle_*`` or command drain ``poll_transmit``, ``poll_events``, ``poll_timeout``.
+    caller's own mistakes. After each ``handle_*`` or command drain ``poll_events``, ``poll_transmit``, ``poll_timeout``, in
+    this order: what came before the peer's Close or a violation may be answered until then, and a Close of ours that is
+    due then goes out after the answers.
     ``now`` is seconds of any monotonic clock; None means the time last told.
     """
 

@@ -153,6 +153,7 @@ class Transport(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._buffer = _read_buffer(self._loop)
+        self._remainder = b""
         self._finishing = False
         self._flushing = False
         self._flush_again = False
@@ -300,16 +301,29 @@ class Transport(asyncio.BufferedProtocol):
     # --- inside
 
     def start(self, connection: Connection, remainder: bytes) -> None:
-        """Begins with the WebSocket, once the upgrade is done. Called once, by the functions below."""
+        """Begins with the WebSocket, once the upgrade is done. Called once, by the functions below.
+
+        The first events come in the next turn of the loop, when whoever opened this has told its handler of it.
+        """
         self.connection = connection
         self._handshake = None
-        if remainder:
-            connection.handle_data(remainder, self.now())
-        self.flush()
+        self._remainder = remainder
+        self._loop.call_soon(self._begin)
 
     async def upgraded(self) -> None:
         """Waits for the answer to the upgrade."""
         await self._upgraded
+
+    def _begin(self) -> None:
+        if not self._lost.done():
+            self._take_remainder()
+            self.flush()
+            self.resume_reading()
+
+    def _take_remainder(self) -> None:
+        remainder, self._remainder = self._remainder, b""
+        if remainder:
+            self.connection.handle_data(remainder, self.now())
 
     def _resolve_upgrade(self) -> None:
         if not self._upgraded.done():
@@ -369,6 +383,7 @@ class Transport(asyncio.BufferedProtocol):
         self.writable = True
         self._wake_writers()
         if self._handshake is None and not self._finishing:
+            self._take_remainder()
             self.connection.handle_eof(self.now())
             self.flush()
 
@@ -446,7 +461,6 @@ async def connect(
         raise HandshakeRefused(handshake.status or 0, handshake.headers, handshake.body)
     transport.request_id = next((value for name, value in handshake.headers if name == "x-request-id"), None)
     transport.start(make_connection(transport.now()), handshake.remainder)
-    transport.resume_reading()
     return transport
 
 
@@ -473,7 +487,6 @@ def attach(
     socket_transport.set_protocol(transport)
     transport.connection_made(socket_transport)
     transport.start(connection, remainder)
-    transport.resume_reading()
     return transport
 
 

@@ -27,7 +27,7 @@ async def main() -> int:
     for url in arguments.urls:
         echo = Echo()
         try:
-            transport = await connect(
+            echo.transport = await connect(
                 Endpoint.parse(url),
                 echo,
                 headers=[],
@@ -39,8 +39,7 @@ async def main() -> int:
             print(f"{url}: {error}", file=sys.stderr, flush=True)
             failures += 1
             continue
-        echo.start(transport)
-        await transport.wait_closed()
+        await echo.transport.wait_closed()
     return 1 if failures else 0
 
 

@@ -27,21 +27,9 @@ OPENING_TIME_S = 5.0
 class Echo:
     """Sends every message back. Used by the client too."""
 
-    def __init__(self) -> None:
-        self.transport: Transport | None = None
-        self._early: list[Event] = []
-
-    def start(self, transport: Transport) -> None:
-        """Begins to answer, first what came before the transport was at hand."""
-        self.transport = transport
-        early, self._early = self._early, []
-        self.handle_events(early)
-        transport.flush()
+    transport: Transport
 
     def handle_events(self, events: list[Event]) -> None:
-        if self.transport is None:
-            self._early += events
-            return
         for event in events:
             if isinstance(event, Message) and self.transport.connection.state == "open":
                 if isinstance(event.data, str):
@@ -75,7 +63,7 @@ class Upgrade(asyncio.Protocol):
         self._transport.write(self._handshake.accept())
         echo = Echo()
         connection = self._make_connection(self._loop.time())
-        echo.start(attach(self._transport, connection, echo, remainder=self._handshake.remainder))
+        echo.transport = attach(self._transport, connection, echo, remainder=self._handshake.remainder)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()

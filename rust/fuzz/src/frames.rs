@@ -12,6 +12,8 @@ use crate::cuts;
 
 /// Limits of a message, in bytes; the last is over what any seed holds.
 const LIMITS: [u64; 4] = [0, 125, 1000, 1 << 17];
+/// In the registry of close codes since 2015, but not in theirs.
+const BAD_GATEWAY: u16 = 1014;
 /// What the reader may hold beyond twice the bytes that came: its first allocation.
 const SLACK_BYTES: usize = 512;
 
@@ -179,6 +181,9 @@ fn read_theirs(role: Role, limit: u64, wire: &[u8]) -> (Vec<Message>, bool) {
 /// are stricter or earlier.
 fn compare(role: Role, limit: u64, wire: &[u8], ours: &Outcome) {
     let (theirs, refused) = read_theirs(role, limit, wire);
+    if let Some(Message::Close(Some((BAD_GATEWAY, _)))) = ours.messages.last() {
+        return assert!(theirs.starts_with(&ours.messages[..ours.messages.len() - 1]));
+    }
     match ours.error.map(|error| error.kind) {
         None => {
             assert_eq!(ours.messages, theirs);
@@ -188,6 +193,7 @@ fn compare(role: Role, limit: u64, wire: &[u8], ours: &Outcome) {
             // They take a length in any form, and any close code (which they answer with 1002).
             ErrorKind::LengthNotMinimal
             | ErrorKind::LengthHighBit
+            | ErrorKind::ControlTooLong { .. }
             | ErrorKind::InvalidCloseCode(_)
             | ErrorKind::EmptyFragments { .. }
             // They look at the whole of a message or frame, so that control frames between may come first.

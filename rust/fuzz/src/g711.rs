@@ -24,11 +24,12 @@ pub fn target(data: &[u8]) {
                 assert_eq!(out.len(), 1, "refused and written nevertheless");
                 continue;
             }
-            let expected: Vec<u8> = if source == target {
-                data.to_vec()
+            let mut expected = Vec::with_capacity(out.len());
+            if source == target {
+                expected.extend_from_slice(data);
             } else {
-                samples.iter().flat_map(|sample| sample.write(target)).collect()
-            };
+                samples.iter().for_each(|sample| sample.write(target, &mut expected));
+            }
             assert_eq!(out[1..], expected, "{source} to {target}");
         }
     }
@@ -75,18 +76,18 @@ impl Sample {
         }
     }
 
-    fn write(self, encoding: Encoding) -> Vec<u8> {
+    fn write(self, encoding: Encoding, out: &mut Vec<u8>) {
         let integer = match self {
             Self::Integer(integer) => integer,
             // In double precision the product is exact and the rounding the only one; NaN casts to 0.
             Self::Float(float) => (f64::from(float) * 32768.0).round_ties_even() as i16,
         };
-        let code = usize::from(integer.cast_unsigned());
+        let index = usize::from(integer.cast_unsigned());
         match encoding {
-            Encoding::PcmF32le => (f32::from(integer) / 32768.0).to_le_bytes().to_vec(),
-            Encoding::PcmS16le => integer.to_le_bytes().to_vec(),
-            Encoding::PcmMulaw => vec![TABLES.mulaw.encoded[code]],
-            Encoding::PcmAlaw => vec![TABLES.alaw.encoded[code]],
+            Encoding::PcmF32le => out.extend((f32::from(integer) / 32768.0).to_le_bytes()),
+            Encoding::PcmS16le => out.extend(integer.to_le_bytes()),
+            Encoding::PcmMulaw => out.push(TABLES.mulaw.encoded[index]),
+            Encoding::PcmAlaw => out.push(TABLES.alaw.encoded[index]),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::mem;
 
 use super::client::{self, Client};
 use super::liveness::Liveness;
-use super::server::{Server, Verdict};
+use super::server::{Server, UNUSABLE_MESSAGES, Verdict};
 use super::{Closed, CommandError, Counters, Event, Host, TimedOut};
 use crate::error::{Error, ErrorKind, Side as Fault, close_code};
 use crate::frame::{self, FrameWriter, Incoming, Opcode, Role};
@@ -15,9 +15,14 @@ const CLOSE_REASON_BYTES: usize = frame::MAX_CONTROL_PAYLOAD - 2;
 
 pub(super) enum Phase {
     Open,
-    /// Ten unusable messages: the Close goes out after the caller could answer the last of them.
-    Condemned {
+    /// The Close is decided on, and goes out after the caller could answer what came before it.
+    Answering {
+        /// The caller has seen the events.
         drained: bool,
+        code: Option<u16>,
+        reason: String,
+        /// The event that all is over is among them; otherwise the peer's Close is waited for.
+        is_over: bool,
     },
     Closing {
         deadline: f64,
@@ -56,7 +61,7 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
     /// The way out, while messages may still be sent.
     pub(super) fn outlet(&mut self) -> Result<&mut Outlet, CommandError> {
         match self.phase {
-            Phase::Open | Phase::Condemned { .. } => Ok(&mut self.outlet),
+            Phase::Open | Phase::Answering { .. } => Ok(&mut self.outlet),
             Phase::Closing { .. } | Phase::Closed => Err(CommandError::Closing),
         }
     }
@@ -151,35 +156,38 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
     fn obey(&mut self, verdict: &Verdict) {
         match verdict {
             Verdict::Served => {}
-            Verdict::OneTooMany => self.phase = Phase::Condemned { drained: false },
+            Verdict::OneTooMany => {
+                self.phase = Phase::Answering {
+                    drained: false,
+                    code: Some(close_code::POLICY),
+                    reason: format!("{UNUSABLE_MESSAGES} unusable messages in a row"),
+                    is_over: false,
+                };
+            }
         }
     }
 
     /// The peer's Close: its code is echoed if ours did not come first (RFC 6455 section 5.5.1).
     fn handle_close(&mut self, peer_code: Option<u16>, peer_reason: &str) {
-        let (code, reason) = match &mut self.phase {
-            Phase::Closing { code, reason, .. } => {
-                let ours = mem::take(reason);
-                let reason = if peer_reason.is_empty() {
-                    ours
-                } else {
-                    peer_reason.to_owned()
-                };
-                (peer_code.unwrap_or(*code), reason)
-            }
-            Phase::Open | Phase::Condemned { .. } | Phase::Closed => {
-                // The reader lets pass only codes that may be sent, so that the echo cannot be refused.
-                let _ = self.outlet.writer.write_close(&mut self.outlet.transmit, peer_code, "");
-                (peer_code.unwrap_or(close_code::NO_STATUS), peer_reason.to_owned())
-            }
-        };
-        self.end(Closed {
+        let closed = |code, reason| Closed {
             code,
             reason,
             clean: true,
             error: None,
             timed_out: None,
-        });
+        };
+        let peer_reason = peer_reason.to_owned();
+        if let Phase::Closing { code, reason, .. } = &mut self.phase {
+            let reason = if peer_reason.is_empty() {
+                mem::take(reason)
+            } else {
+                peer_reason
+            };
+            let code = peer_code.unwrap_or(*code);
+            return self.end(closed(code, reason));
+        }
+        let code = peer_code.unwrap_or(close_code::NO_STATUS);
+        self.answer_and_end(peer_code, String::new(), closed(code, peer_reason));
     }
 
     /// The frame layer refused what came, or had no room for it.
@@ -204,30 +212,73 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         while !reason.is_char_boundary(size) {
             size -= 1;
         }
-        // Codes of errors may be sent, and the reason fits.
-        let _ = self
-            .outlet
-            .writer
-            .write_close(&mut self.outlet.transmit, Some(code), &reason[..size]);
-        self.end(Closed {
+        let said = reason[..size].to_owned();
+        let closed = Closed {
             code,
             reason,
             clean: false,
             error,
             timed_out: None,
-        });
+        };
+        self.answer_and_end(Some(code), said, closed);
+    }
+
+    /// Ends with a Close frame, which waits while there are messages that the caller may answer.
+    fn answer_and_end(&mut self, code: Option<u16>, reason: String, closed: Closed) {
+        if matches!(self.side, Side::Client(_)) || self.events.is_empty() {
+            self.write_close(code, &reason);
+            return self.end(closed);
+        }
+        self.events.push(Event::Closed(closed));
+        self.phase = Phase::Answering {
+            drained: false,
+            code,
+            reason,
+            is_over: true,
+        };
+    }
+
+    /// Writes a Close that was decided on before, once the caller had the chance to answer.
+    pub(super) fn finish_answering(&mut self) {
+        let Phase::Answering {
+            drained: true,
+            code,
+            reason,
+            is_over,
+        } = &mut self.phase
+        else {
+            return;
+        };
+        let (code, reason, is_over) = (*code, mem::take(reason), *is_over);
+        self.write_close(code, &reason);
+        self.phase = if is_over {
+            Phase::Closed
+        } else {
+            Phase::Closing {
+                deadline: self.now + self.close_timeout_s,
+                code: code.unwrap_or(close_code::NO_STATUS),
+                reason,
+            }
+        };
+    }
+
+    fn write_close(&mut self, code: Option<u16>, reason: &str) {
+        // Codes of errors, and those that the reader lets pass, may be sent, and the reason was cut to fit.
+        let _ = self.outlet.writer.write_close(&mut self.outlet.transmit, code, reason);
     }
 
     /// The stream is gone without a Close of the peer.
     pub(super) fn lose(&mut self, timed_out: Option<TimedOut>, error: Option<String>) {
-        if matches!(self.phase, Phase::Closed) {
-            return;
-        }
-        self.outlet.transmit.clear();
         let reason = match &mut self.phase {
+            Phase::Closed => return,
             Phase::Closing { reason, .. } => mem::take(reason),
-            Phase::Open | Phase::Condemned { .. } | Phase::Closed => String::new(),
+            Phase::Answering { is_over: true, .. } => {
+                self.phase = Phase::Closed;
+                return self.outlet.transmit.clear();
+            }
+            Phase::Open | Phase::Answering { .. } => String::new(),
         };
+        self.outlet.transmit.clear();
         self.end(Closed {
             code: close_code::ABNORMAL,
             reason,
@@ -238,9 +289,6 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
     }
 
     fn end(&mut self, closed: Closed) {
-        if matches!(self.phase, Phase::Closed) {
-            return;
-        }
         self.phase = Phase::Closed;
         if let Side::Client(client) = &mut self.side {
             client.handle_lost(self.now);

@@ -2,17 +2,18 @@
 //!
 //! A connection is one WebSocket after its upgrade. It owns no socket and no clock: `handle_*` tell it what the world
 //! did and never fail (failure is an event), commands fail only by the caller's own mistake, and after each of both the
-//! caller drains [`Connection::poll_transmit`], [`Connection::poll_events`] and [`Connection::poll_timeout`].
+//! caller drains [`Connection::poll_events`], answers, and drains [`Connection::poll_transmit`] and
+//! [`Connection::poll_timeout`].
 //!
 //! | phase | begins with | ends with |
 //! |---|---|---|
 //! | open | the upgrade | any of the below |
-//! | condemned | a server's tenth unusable message in a row | its events are drained, then the next `poll_transmit` |
+//! | answering | the peer's Close, a violation or a server's tenth unusable message in a row, while there are messages to answer | the events are drained, then the next `poll_transmit` |
 //! | closing | our Close is queued | the peer's Close, the end of the stream, a violation, the timer |
 //! | closed | the peer's Close, the end of the stream, a violation, a dead peer | never |
 //!
-//! Messages that came whole before a violation are delivered before the connection fails. Once our Close is queued,
-//! protocol messages are no longer looked at, and nothing but their frames is checked.
+//! Messages that came whole before a violation are delivered, and can be answered, before the connection fails. Once
+//! our Close is decided on, later messages of the protocol are not looked at: only their frames are checked.
 
 mod client;
 mod commands;
@@ -135,7 +136,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
     /// Where the connection stands.
     pub fn state(&self) -> State {
         match self.inner.phase {
-            Phase::Open | Phase::Condemned { .. } => State::Open,
+            Phase::Open | Phase::Answering { .. } => State::Open,
             Phase::Closing { .. } => State::Closing,
             Phase::Closed => State::Closed,
         }
@@ -178,7 +179,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         } = self;
         inner.counters.bytes += data.len() as u64;
         let mut rest = data;
-        while matches!(inner.phase, Phase::Open | Phase::Closing { .. }) {
+        while !matches!(inner.phase, Phase::Closed | Phase::Answering { is_over: true, .. }) {
             match reader.read(&mut rest) {
                 Ok(Some(incoming)) => {
                     inner.handle_incoming(incoming, host);
@@ -202,7 +203,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         match self.inner.phase {
             Phase::Closing { deadline, .. } if now >= deadline => self.inner.lose(Some(TimedOut::Close), None),
             Phase::Open => self.handle_open_timeout(now),
-            Phase::Closing { .. } | Phase::Condemned { .. } | Phase::Closed => {}
+            Phase::Closing { .. } | Phase::Answering { .. } | Phase::Closed => {}
         }
     }
 
@@ -229,12 +230,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
 
     /// Bytes to send, in order; empty when there are none.
     pub fn poll_transmit(&mut self) -> Vec<u8> {
-        if matches!(self.inner.phase, Phase::Condemned { drained: true }) {
-            let reason = format!("{UNUSABLE_MESSAGES} unusable messages in a row");
-            self.inner.phase = Phase::Open;
-            // The phase allows it and the code is a valid one.
-            let _ = self.close(Some(close_code::POLICY), &reason, None);
-        }
+        self.inner.finish_answering();
         mem::take(&mut self.inner.outlet.transmit)
     }
 
@@ -242,7 +238,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
     pub fn poll_events(&mut self) -> Vec<Event<Owner, Buffer>> {
         let inner = &mut self.inner;
         match &mut inner.phase {
-            Phase::Condemned { drained } => *drained = true,
+            Phase::Answering { drained, .. } => *drained = true,
             Phase::Closed => {
                 if let Side::Client(client) = &mut inner.side {
                     client.release_owners();
@@ -267,7 +263,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
                 }
             }
             Phase::Closing { deadline, .. } => Some(*deadline),
-            Phase::Condemned { .. } | Phase::Closed => None,
+            Phase::Answering { .. } | Phase::Closed => None,
         }
     }
 
@@ -314,7 +310,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             .writer
             .write_close(&mut outlet.transmit, code, reason)
             .map_err(CommandError::Frame)?;
-        if !matches!(inner.phase, Phase::Open | Phase::Condemned { .. }) {
+        if !matches!(inner.phase, Phase::Open | Phase::Answering { is_over: false, .. }) {
             outlet.transmit.truncate(size_before);
             return Ok(());
         }

@@ -149,6 +149,55 @@ fn b3_messages_before_a_violation_are_delivered_and_answered_first() {
 }
 
 #[test]
+fn b3_what_came_before_the_end_can_be_answered() {
+    for role in [Role::Client, Role::Server] {
+        let violation = [if role == Role::Client { 0x00 } else { 0x80 }, 0, 0, 0, 0];
+        let end_of_frame = if role == Role::Client { 1 } else { 5 };
+        let violation = [&[0xc1], &violation[..end_of_frame]].concat();
+        for (last, code, is_clean) in [
+            (close_to(role, Some(1000), "bye"), 1000, true),
+            (violation, 1002, false),
+        ] {
+            let mut end = plain(role);
+            let wire = [
+                frame_to(role, Opcode::Text, b"one"),
+                frame_to(role, Opcode::Binary, b"two"),
+                last,
+            ]
+            .concat();
+            end.handle_data(&wire, None, &HOST);
+            assert_eq!(end.poll_transmit(), b"", "nothing goes out before the events were seen");
+            let events = end.poll_events();
+            assert_eq!(
+                events[..2],
+                [Event::Text("one".to_owned()), Event::Binary(b"two".to_vec())]
+            );
+            let closed = closed(&events[2..]);
+            assert_eq!((closed.code, closed.clean), (code, is_clean));
+            assert_eq!((end.state(), end.poll_timeout()), (State::Open, None));
+            end.send_text(b"one").expect("the answer may still go out");
+            end.close(Some(1001), "", None).expect("does nothing");
+            let lines = sent(&mut end);
+            assert_eq!(lines[0], "one");
+            assert!(lines[1].starts_with(&format!("close Some({code})")), "{lines:?}");
+            assert_eq!((lines.len(), end.state()), (2, State::Closed));
+            assert_eq!(end.send_text(b"late"), Err(CommandError::Closing));
+            assert_eq!(feed(&mut end, &frame_to(role, Opcode::Text, b"late")), []);
+        }
+        // The stream may end before the answer.
+        let mut end = plain(role);
+        let wire = [frame_to(role, Opcode::Text, b"one"), close_to(role, None, "")].concat();
+        end.handle_data(&wire, None, &HOST);
+        end.handle_eof(None);
+        assert_eq!(closed(&end.poll_events()[1..]).code, close_code::NO_STATUS);
+        assert_eq!(
+            (end.state(), end.transmit_size(), end.poll_events()),
+            (State::Closed, 0, vec![])
+        );
+    }
+}
+
+#[test]
 fn a_violation_while_closing_sends_no_second_close() {
     let mut end = client();
     end.close(Some(1000), "", None).expect("valid");

@@ -127,7 +127,10 @@ fn c1_the_tenth_unusable_message_in_a_row_is_answered_and_then_closes() {
     // A usable message starts the count anew.
     assert_eq!(tell(&mut end, CANCEL).len(), 1);
     let mut wire = bad.repeat(10);
-    wire.extend(frame_to(Role::Server, Opcode::Text, REQUEST.as_bytes()));
+    let request = frame_to(Role::Server, Opcode::Text, REQUEST.as_bytes());
+    let (half, rest) = request.split_at(20);
+    wire.extend(&request);
+    wire.extend(half);
     end.handle_data(&wire, Some(5.0), &crate::support::HOST);
     // Nothing is said before the events were drained, and nothing after the tenth is looked at.
     assert_eq!(end.poll_transmit(), b"");
@@ -147,7 +150,7 @@ fn c1_the_tenth_unusable_message_in_a_row_is_answered_and_then_closes() {
     assert_eq!(lines[1], "close Some(1008) 10 unusable messages in a row");
     assert_eq!((end.state(), end.poll_timeout()), (State::Closing, Some(7.0)));
     assert_eq!(end.send_error(&error), Err(CommandError::Closing));
-    let mut echo = Vec::new();
+    let mut echo = rest.to_vec();
     voxwire_core::frame::FrameWriter::new(Role::Client, [1; 32])
         .write_close(&mut echo, Some(1008), "")
         .expect("valid");

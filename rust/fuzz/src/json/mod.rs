@@ -159,6 +159,15 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Bool(value))
     }
 
+    // Integers of 64 bits are not hidden.
+    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+        Ok(Tree::Number(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+        Ok(Tree::Number(value.to_string()))
+    }
+
     fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
         Ok(Tree::String(value.to_owned()))
     }

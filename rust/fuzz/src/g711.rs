@@ -28,7 +28,9 @@ pub fn target(data: &[u8]) {
             if source == target {
                 expected.extend_from_slice(data);
             } else {
-                samples.iter().for_each(|sample| sample.write(target, &mut expected));
+                for sample in &samples {
+                    sample.write(target, &mut expected);
+                }
             }
             assert_eq!(out[1..], expected, "{source} to {target}");
         }

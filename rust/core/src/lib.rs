@@ -11,6 +11,7 @@ pub mod error;
 pub mod frame;
 pub mod handshake;
 pub mod message;
+mod utf8;
 
 /// Strict base64, for whoever needs it outside of a message.
 pub use voxwire_kernels::base64;

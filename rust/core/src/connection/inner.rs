@@ -91,7 +91,6 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         index: u64,
         host: &impl Host<Owner = Owner, Buffer = Buffer>,
     ) {
-        self.counters.messages += 1;
         let is_open = matches!(self.phase, Phase::Open);
         match &mut self.side {
             Side::Client(client) if is_open => {
@@ -109,19 +108,16 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
                     now: *now,
                     host,
                 };
-                if let Err(violation) = client.handle_text(payload, checked, &mut surroundings) {
-                    match violation {
-                        client::Violation::Utf8 { index: at } => {
-                            self.fail(&Error::remote(ErrorKind::InvalidUtf8, index + at as u64));
-                        }
-                        client::Violation::Json { kind, index: at } => {
-                            let text = format!("message is no usable JSON, {kind} at byte {}", index + at as u64);
-                            self.violate(close_code::INVALID_DATA, text);
-                        }
-                        client::Violation::OutOfMemory => {
-                            self.fail(&Error::local(ErrorKind::OutOfMemory, index));
-                        }
+                match client.handle_text(payload, checked, &mut surroundings) {
+                    Ok(()) => {}
+                    Err(client::Violation::Utf8 { index: at }) => {
+                        return self.fail(&Error::remote(ErrorKind::InvalidUtf8, index + at as u64));
                     }
+                    Err(client::Violation::Json { kind, index: at }) => {
+                        let text = format!("message is no usable JSON, {kind} at byte {}", index + at as u64);
+                        self.violate(close_code::INVALID_DATA, text);
+                    }
+                    Err(client::Violation::OutOfMemory) => self.fail(&Error::local(ErrorKind::OutOfMemory, index)),
                 }
             }
             Side::Server(server) if is_open => {
@@ -130,10 +126,17 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
             }
             Side::Plain => match frame::check_utf8(payload, index) {
                 Ok(text) => self.events.push(Event::Text(text.to_owned())),
-                Err(error) => self.fail(&error),
+                Err(error) => return self.fail(&error),
             },
-            Side::Client(_) | Side::Server(_) => {}
+            // Frames are checked to the end, also those whose messages nobody looks at any more.
+            Side::Client(_) | Side::Server(_) => {
+                if let (false, Err(error)) = (checked, frame::check_utf8(payload, index)) {
+                    return self.fail(&error);
+                }
+            }
         }
+        // What is no UTF-8 is not counted: where it comes in pieces it never becomes a message.
+        self.counters.messages += 1;
     }
 
     fn handle_binary(&mut self, payload: &[u8]) {

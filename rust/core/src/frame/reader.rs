@@ -3,6 +3,7 @@
 use super::header::{self, Content, Header, MAX_HEADER_BYTES, Rules};
 use super::{MAX_CONTROL_PAYLOAD, Role};
 use crate::error::{Error, ErrorKind, close_code};
+use crate::utf8::{bad_index, first_bad_byte};
 use voxwire_kernels::mask;
 
 /// Bytes of buffer that an idle reader may keep; more is given back.
@@ -49,24 +50,9 @@ pub enum Incoming<'a> {
 /// character is cut off.
 pub fn check_utf8(payload: &[u8], base_index: u64) -> Result<&str, Error> {
     simdutf8::basic::from_utf8(payload).map_err(|_| {
-        let bad = match simdutf8::compat::from_utf8(payload) {
-            Ok(text) => text.len(),
-            Err(error) => first_bad_byte(payload, &error).unwrap_or(payload.len()),
-        };
+        let bad = bad_index(payload).unwrap_or(payload.len());
         Error::remote(ErrorKind::InvalidUtf8, base_index + bad as u64)
     })
-}
-
-/// Index of the first byte that no UTF-8 text could have there, or `None` where the text is merely unfinished.
-fn first_bad_byte(text: &[u8], error: &simdutf8::compat::Utf8Error) -> Option<usize> {
-    let valid = error.valid_up_to();
-    let invalid_len = error.error_len()?;
-    // The invalid length counts the bytes that could begin a character, at least one: a lone bad byte is the culprit
-    // itself, a good beginning was spoilt by the byte behind it.
-    match text.get(valid) {
-        Some(0xC2..=0xF4) => Some(valid + invalid_len),
-        _ => Some(valid),
-    }
 }
 
 /// The frame whose payload is arriving.

@@ -188,6 +188,10 @@ pub(super) fn parse_answer(head: &[u8]) -> Result<(u8, u16, Headers), Fault> {
     let (Some(version), Some(status)) = (answer.version, answer.code) else {
         return Err(Fault::Malformed);
     };
+    // RFC 9110 section 15: three digits, of which the first says the class.
+    if !(100..=599).contains(&status) {
+        return Err(Fault::Malformed);
+    }
     Ok((version, status, parse_headers(answer.headers)?))
 }
 

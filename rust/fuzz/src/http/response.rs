@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 
 use tungstenite::handshake::client::{ClientHandshake as TheirHandshake, Request};
 use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::WebSocketConfig;
 use voxwire_core::handshake::{AnswerFault, ClientHandshake, ERROR_BODY_BYTES, ServerHandshake};
 
 use super::{PlainHead, as_read, lines, pairs};
@@ -163,7 +164,9 @@ fn compare_theirs(wire: &[u8], whole: &Outcome) {
         .header("Sec-WebSocket-Protocol", SUBPROTOCOL)
         .body(())
         .expect("the request is valid");
-    let handshake = TheirHandshake::start(Tape(wire), request, None).expect("the request is valid");
+    // No frame is read: a small buffer will do.
+    let config = Some(WebSocketConfig::default().read_buffer_size(64));
+    let handshake = TheirHandshake::start(Tape(wire), request, config).expect("the request is valid");
     if handshake.handshake().is_ok() {
         let is_stricter = matches!(whole.failure, Some(AnswerFault::Head(_) | AnswerFault::Extension));
         assert!(whole.accepted || is_stricter, "{whole:?}");

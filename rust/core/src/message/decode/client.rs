@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::message::is_usable_context_id;
 use crate::message::json::{Error, ErrorKind, Names, Scanner, Value};
+use crate::utf8::bad_index;
 
 /// The members of a generation request that the server reads (protocol.md 3.1). The legacy ones are not among them.
 const REQUEST_MEMBERS: [&str; 17] = [
@@ -129,7 +130,9 @@ struct Members {
 impl Members {
     /// Takes the message apart; the first duplicate key where there is one.
     fn scan(&mut self, payload: &[u8]) -> Result<Option<Error>, Error> {
-        simdutf8::compat::from_utf8(payload).map_err(|error| Error::new(ErrorKind::Utf8, error.valid_up_to()))?;
+        if let Some(index) = bad_index(payload) {
+            return Err(Error::new(ErrorKind::Utf8, index));
+        }
         let mut scanner = Scanner::new(payload, true);
         self.walk(&mut scanner).map_err(|kind| scanner.error(kind))?;
         Ok(scanner.duplicate())

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{Field, WrongType};
 use crate::message::json::{Error, ErrorKind, Kind, Names, Scanner, Token, Value};
 use crate::message::server::{ErrorEvent, MessageError, ServerMessage, Timed, TimestampKind};
+use crate::utf8::bad_index;
 
 /// Where the closing quote of `data` is looked for, in bytes from the end of the message. What follows the audio is
 /// shorter in every server known, the longest id aside; where it is not, the only cost is a second look.
@@ -49,11 +50,9 @@ pub fn decode_server_strict(payload: &[u8]) -> Result<ServerMessage<'_>, Message
 /// A text that is no UTF-8 is refused for that reason before any other, as it is where its bytes come in pieces and are
 /// checked as they come.
 fn in_utf8(payload: &[u8]) -> impl Fn(MessageError) -> MessageError {
-    move |error| match simdutf8::compat::from_utf8(payload) {
-        Ok(_) => error,
-        Err(utf8) => MessageError::Utf8 {
-            index: utf8.valid_up_to(),
-        },
+    move |error| match bad_index(payload) {
+        None => error,
+        Some(index) => MessageError::Utf8 { index },
     }
 }
 

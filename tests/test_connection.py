@@ -259,6 +259,10 @@ def test_timers_of_faults():
     (closed,) = ours.poll_events()
     assert (closed.timed_out, closed.code, closed.clean) == ("ping", CLOSE_CODES["abnormal"], False)
     assert ours.poll_timeout() is None
+    slow = Connection("server", now=100.0)
+    slow.handle_timeout(120.0)
+    slow.handle_progress(130.0)
+    assert slow.poll_timeout() == 150.0
     closing = Connection("server", close_timeout_s=1.5)
     closing.close(now=10.0)
     closing.handle_timeout(11.5)
@@ -423,6 +427,7 @@ def test_wrong_values_are_value_errors_and_send_nothing():
         (lambda: ours.close(1006), "1006"),
         (lambda: ours.close(1000, "x" * 124), "124"),
         (lambda: ours.handle_timeout(float("nan")), "now"),
+        (lambda: ours.handle_progress(float("nan")), "now"),
         (lambda: Connection("server").send_chunk("c1", b"", step_time_ms=1), "without audio"),
         (lambda: Connection("server").send_timestamps("c1", "letters", []), "words or phonemes"),
         (lambda: Connection("server").handle_context("c1", "other"), "event"),
@@ -463,6 +468,8 @@ def test_defaults_are_those_of_the_reference():
         for size, state in ((limit, "open"), (limit + 1, "closed")):
             connection = Connection(role, seed=SEED)
             connection.handle_data(bytes([0x81, 0xFF if mask else 127]) + size.to_bytes(8, "big") + mask)
+            connection.poll_events()
+            connection.poll_transmit()
             assert connection.state == state
 
 

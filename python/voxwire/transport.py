@@ -14,6 +14,8 @@ import asyncio
 import contextlib
 import os
 import ssl
+import struct
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
@@ -34,6 +36,12 @@ _WRITE_LIMIT_BYTES = 4 * 1024 * 1024
 # After the last frame we stop sending and wait for the peer's end of stream: closing a socket with unread bytes in it
 # sends a reset, which can overtake our Close frame.
 _LINGER_S = 1.0
+# How often it is looked at what the peer took of that which was sent, and how much of it counts: more than a ping, which
+# the system of a peer that hangs takes too.
+_LOOK_S = 1.0
+_PROGRESS_BYTES = 1024
+
+_INT = struct.Struct("i")
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
@@ -157,6 +165,9 @@ class Transport(asyncio.BufferedProtocol):
         self._finishing = False
         self._flushing = False
         self._flush_again = False
+        self._written_bytes = 0
+        self._noted_bytes = 0
+        self._look_at: float | None = None
         self.writable = True
 
     # --- for the owner
@@ -174,6 +185,11 @@ class Transport(asyncio.BufferedProtocol):
     def unsent_bytes(self) -> int:
         """Bytes that the socket has not taken yet."""
         return self._socket.get_write_buffer_size() if self._socket is not None else 0
+
+    @property
+    def taken_bytes(self) -> int:
+        """Bytes that left for the peer and, where the system tells, were acknowledged by its system."""
+        return self._written_bytes - self.unsent_bytes - self._unacknowledged_bytes()
 
     def get_extra_info(self, name: str) -> Any:
         """What asyncio's transport tells under this name, e.g. ``"socket"`` or ``"ssl_object"``."""
@@ -198,6 +214,9 @@ class Transport(asyncio.BufferedProtocol):
                 data = self.connection.poll_transmit()
                 if data and self._socket is not None and not self._lost.done():
                     self._socket.write(data)
+                    self._written_bytes += len(data)
+                    if self._look_at is None:
+                        self._look_at = self.now() + _LOOK_S
                     if not self.writable and self.unsent_bytes > 2 * self._write_limit_bytes:
                         # Only what the peer makes us send (pongs, refusals, echoes) grows beyond the limit that
                         # ``drain`` holds: a peer that sends and never reads is no longer read either.
@@ -315,10 +334,12 @@ class Transport(asyncio.BufferedProtocol):
         await self._upgraded
 
     def _begin(self) -> None:
-        if not self._lost.done():
-            self._take_remainder()
-            self.flush()
-            self.resume_reading()
+        self._take_remainder()
+        if self._lost.done():
+            # It may have gone before there was a core to be told.
+            self.connection.handle_eof(self.now())
+        self.flush()
+        self.resume_reading()
 
     def _take_remainder(self) -> None:
         remainder, self._remainder = self._remainder, b""
@@ -339,6 +360,8 @@ class Transport(asyncio.BufferedProtocol):
 
     def _arm_timer(self) -> None:
         due = None if self._finishing else self.connection.poll_timeout()
+        if due is not None and self._look_at is not None:
+            due = min(due, self._look_at)
         if self._timer is not None:
             # A timer that fires too early only looks again; moving it at every message would cost more.
             if due is not None and self._timer.when() <= due:
@@ -351,10 +374,23 @@ class Transport(asyncio.BufferedProtocol):
     def _handle_timer(self) -> None:
         self._timer = None
         now = self.now()
+        self._look(now)
         due = self.connection.poll_timeout()
         if due is not None and due <= now:
             self.connection.handle_timeout(now)
         self.flush()
+
+    def _look(self, now: float) -> None:
+        """Sees whether the peer takes what was sent, which a ping may stand behind."""
+        taken_bytes = self.taken_bytes
+        if taken_bytes - self._noted_bytes >= _PROGRESS_BYTES:
+            self._noted_bytes = taken_bytes
+            self.connection.handle_progress(now)
+        self._look_at = now + _LOOK_S if taken_bytes < self._written_bytes else None
+
+    def _unacknowledged_bytes(self) -> int:
+        handle = self.get_extra_info("socket")
+        return _queue_size(handle.fileno()) if handle is not None else 0
 
     def _finish(self, closed: Closed) -> None:
         self._finishing = True
@@ -503,6 +539,24 @@ async def attach_socket(
     await asyncio.get_running_loop().create_connection(lambda: transport, sock=sock)
     transport.start(connection, b"")
     return transport
+
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+    def _queue_size(fileno: int) -> int:
+        """Returns the bytes in a socket's send queue that its peer has not acknowledged (SIOCOUTQ of tcp(7))."""
+        try:
+            return cast("int", _INT.unpack(fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(_INT.size)))[0])
+        except OSError:
+            return 0
+
+else:
+
+    def _queue_size(fileno: int) -> int:  # noqa: ARG001 - what its system holds is not known here
+        """Returns 0."""
+        return 0
 
 
 def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:

@@ -18,7 +18,7 @@ async def wait_writable(transport: Transport, limit_s: float) -> None:
     """Waits until a socket takes more.
 
     A reader that is merely slow empties the queue bit by bit, which is no reason to give it up; only standing still
-    counts.
+    counts. Bit by bit it is in the system's own queue: ours moves only when much of that one has become free.
 
     Args:
         transport: The connection.
@@ -30,15 +30,15 @@ async def wait_writable(transport: Transport, limit_s: float) -> None:
     """
     loop = asyncio.get_running_loop()
     stuck_at = loop.time()
-    unsent_bytes = transport.unsent_bytes
+    taken_bytes = transport.taken_bytes
     while (left_s := stuck_at + limit_s - loop.time()) > 0:
         try:
             async with asyncio.timeout(min(left_s, _LOOK_S)):
                 await transport.drain()
         except TimeoutError:
-            if transport.unsent_bytes < unsent_bytes:
+            if (taken_now := transport.taken_bytes) > taken_bytes:
                 stuck_at = loop.time()
-            unsent_bytes = transport.unsent_bytes
+                taken_bytes = taken_now
         else:
             return
     raise TimeoutError

@@ -43,6 +43,7 @@ _CONTEXT_CLOSED = Refusal(
     400, "Context closed", "the context took its last input before this one, use a new `context_id`"
 )
 _INTERNAL = Refusal(500, "Internal error", "the server failed on this context, retry on a new one")
+_BROKEN = Refusal(500, "Connection closed", "the connection broke a rule of WebSocket or a limit of the server")
 _LIVE = frozenset({"open", "draining"})
 
 
@@ -101,7 +102,7 @@ class Session:
         self._active_at = self._loop.time()
         for event in events:
             if isinstance(event, Closed):
-                self._end()
+                self._end(event)
             else:
                 self._handle(event)
 
@@ -278,6 +279,7 @@ class Session:
     def _fail(self, context_id: str | None, refusal: Refusal) -> None:
         """Ends a context with an error that is not its client's fault."""
         if context_id is None or self._connection.state != "open":
+            self._fail_all(refusal)
             self._connection.close(CLOSE_CODES["internal"], "internal error", self._transport.now())
             return
         action = self._connection.handle_context(context_id, "synthesis_failed", self._transport.now())
@@ -405,11 +407,14 @@ class Session:
         self._connection.close(CLOSE_CODES["policy"], _SLOW_REASON, self._transport.now())
         self._transport.flush()
 
-    def _end(self) -> None:
+    def _end(self, closed: Closed) -> None:
         """The connection is over: so are its contexts."""
         if self._over:
             return
         self._over = True
+        if not closed.clean:
+            # After a broken rule they can still be told; the Close frame goes out after it.
+            self._fail_all(_BROKEN)
         for context_id in list(self._contexts):
             self._forget(context_id)
         if self._idle_timer is not None:

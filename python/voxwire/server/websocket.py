@@ -117,7 +117,11 @@ class Door(asyncio.Protocol):
             status, reason = handshake.failure
             self._refuse(Refusal(status, _TITLES.get(status, "Invalid request"), reason), request_id)
             return
-        target = urlsplit(handshake.target)
+        try:
+            target = urlsplit(handshake.target)
+        except ValueError:
+            self._refuse(Refusal(400, _TITLES[400], "the request target is no valid URL"), request_id)
+            return
         if not unquote(target.path).endswith(_PATH):
             self._hand_over()
             return

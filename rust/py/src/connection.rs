@@ -153,6 +153,13 @@ impl Connection {
         Ok(())
     }
 
+    fn handle_progress(&mut self, now: f64) -> PyResult<()> {
+        if let Some(now) = moment(Some(now))? {
+            self.core.handle_progress(now);
+        }
+        Ok(())
+    }
+
     fn poll_transmit<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.core.poll_transmit())
     }

@@ -226,9 +226,15 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         self.answer_and_end(Some(code), said, closed);
     }
 
-    /// Ends with a Close frame, which waits while there are messages that the caller may answer.
+    /// Ends with a Close frame, which waits while there is something that the caller may answer: messages, or for a
+    /// server the end itself, which its contexts are told of (protocol.md 2.7).
     fn answer_and_end(&mut self, code: Option<u16>, reason: String, closed: Closed) {
-        if matches!(self.side, Side::Client(_)) || self.events.is_empty() {
+        let answers = match self.side {
+            Side::Client(_) => false,
+            Side::Server(_) => !closed.clean || !self.events.is_empty(),
+            Side::Plain => !self.events.is_empty(),
+        };
+        if !answers {
             self.write_close(code, &reason);
             return self.end(closed);
         }

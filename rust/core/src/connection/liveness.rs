@@ -50,6 +50,15 @@ impl Liveness {
         Due::Ping(self.serial.to_be_bytes())
     }
 
+    /// The peer shows that it lives: a pong that is still to come gets its whole time again.
+    ///
+    /// On either way it may stand behind megabytes of audio, which a healthy but slow link takes longer to carry.
+    pub(super) fn postpone(&mut self, now: f64) {
+        if let Some(deadline) = &mut self.deadline {
+            *deadline = deadline.max(now + self.timeout_s);
+        }
+    }
+
     /// A pong came; one that does not answer the last ping is ignored (RFC 6455 section 5.5.3).
     pub(super) fn handle_pong(&mut self, payload: &[u8]) {
         if payload == self.serial.to_be_bytes() {

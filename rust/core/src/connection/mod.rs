@@ -171,13 +171,16 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
 
     /// The peer sent these bytes. They are not kept, however they are cut.
     pub fn handle_data(&mut self, data: &[u8], now: Option<f64>, host: &impl Host<Owner = Owner, Buffer = Buffer>) {
-        self.advance(now);
+        let now = self.advance(now);
         let Self {
             reader,
             whole_at,
             inner,
         } = self;
         inner.counters.bytes += data.len() as u64;
+        if !data.is_empty() {
+            inner.liveness.postpone(now);
+        }
         let mut rest = data;
         while !matches!(inner.phase, Phase::Closed | Phase::Answering { is_over: true, .. }) {
             match reader.read(&mut rest) {
@@ -189,6 +192,12 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
                 Err(error) => inner.fail(&error),
             }
         }
+    }
+
+    /// The peer took what was sent to it before: our ping may wait behind that, so its pong may take longer.
+    pub fn handle_progress(&mut self, now: f64) {
+        let now = self.advance(Some(now));
+        self.inner.liveness.postpone(now);
     }
 
     /// The peer ended its stream, or the stream broke.

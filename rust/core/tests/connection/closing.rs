@@ -232,8 +232,9 @@ fn f2_a_peer_without_pong_is_dead_and_gets_no_closing_handshake() {
     let lines = sent(&mut end);
     assert!(lines[0].starts_with("ping ["), "{lines:?}");
     assert_eq!(end.poll_timeout(), Some(125.0));
+    // A stranger's pong answers nothing, but like all that comes it is a sign of life.
     end.handle_data(&frame_to(Role::Server, Opcode::Pong, b"wrong"), Some(121.0), &HOST);
-    assert_eq!(end.poll_timeout(), Some(125.0));
+    assert_eq!(end.poll_timeout(), Some(126.0));
     end.handle_data(
         &frame_to(Role::Server, Opcode::Pong, &1_u64.to_be_bytes()),
         Some(122.0),
@@ -249,6 +250,39 @@ fn f2_a_peer_without_pong_is_dead_and_gets_no_closing_handshake() {
         (1006, false, Some(TimedOut::Ping))
     );
     assert_eq!((end.transmit_size(), end.poll_timeout()), (0, None));
+}
+
+#[test]
+fn a_pong_may_wait_behind_what_is_still_on_its_way() {
+    for role in [Role::Client, Role::Server] {
+        let mut end = End::new(&config(role));
+        end.handle_progress(10.0);
+        assert_eq!(end.poll_timeout(), Some(20.0), "no ping is under way");
+        end.handle_timeout(20.0);
+        assert_eq!(end.poll_timeout(), Some(40.0));
+        // The peer takes what we sent before the ping.
+        end.handle_progress(35.0);
+        assert_eq!(end.poll_timeout(), Some(55.0));
+        // The peer sends what it had queued before the pong: also a part of a frame counts, nothing at all does not.
+        end.handle_data(&frame_to(role, Opcode::Pong, b"x")[..1], Some(50.0), &HOST);
+        end.handle_data(b"", Some(51.0), &HOST);
+        end.handle_progress(30.0);
+        assert_eq!(end.poll_timeout(), Some(71.0));
+        end.handle_timeout(71.0);
+        assert_eq!(closed(&end.poll_events()).timed_out, Some(TimedOut::Ping));
+    }
+}
+
+#[test]
+fn a_server_can_tell_its_contexts_of_a_broken_rule() {
+    let mut end = server();
+    end.handle_data(&[0xc1, 0x80, 0, 0, 0, 0], None, &HOST);
+    assert_eq!((end.state(), end.transmit_size()), (State::Open, 0));
+    assert_eq!(closed(&end.poll_events()).code, 1002);
+    end.send_done("a").expect("before the Close");
+    let lines = sent(&mut end);
+    assert!(lines[0].contains("done") && lines[1].starts_with("close Some(1002)"), "{lines:?}");
+    assert_eq!((lines.len(), end.state()), (2, State::Closed));
 }
 
 #[test]

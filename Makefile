@@ -67,16 +67,21 @@ clean:
 
 # --- setting up ---------------------------------------------------------------------------------------------------
 
+# A comma would end an argument of `call`.
+RUST := the Rust toolchain (https://rustup.rs), stable, 1.90 or later
+PYTHON_VENV := apt-get install python3 python3-venv (3.11 or later), or pass PYTHON=...
 define needed
 command -v $(1) >/dev/null 2>&1 || { echo 'missing: $(1). Get it with: $(2)' >&2; exit 1; }
 endef
 
 tools:
 	@$(call needed,cc,apt-get install build-essential (or your system'"'"'s C compiler))
-	@$(call needed,cargo,the Rust toolchain from rustup (https://rustup.rs), stable, 1.90 or later)
-	@$(call needed,$(PYTHON),apt-get install python3 python3-venv (3.11 or later), or pass PYTHON=...)
+	@$(call needed,cargo,$(RUST))
+	@cargo --version | awk '{ split($$2, part, "."); exit part[1] == 1 && part[2] < 90 }' || \
+	  { echo "$$(cargo --version) is too old. Get $(RUST): rustup update stable" >&2; exit 1; }
+	@$(call needed,$(PYTHON),$(PYTHON_VENV))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is $$($(PYTHON) -V), needed is 3.11 or later: pass PYTHON=python3.11" >&2; exit 1; }
+	  { echo "$(PYTHON) is $$($(PYTHON) -V), needed is 3.11 or later: install it and pass PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo 'missing: the venv module of $(PYTHON). Get it with: apt-get install python3-venv' >&2; exit 1; }
 

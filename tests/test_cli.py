@@ -108,6 +108,16 @@ def test_say_speaks_a_file_and_an_asked_format(tmp_path: Path) -> None:
         (("say", "x", "--file", "y", "--to", "null:"), 2, ("--file",)),
         (("say", "--file", "absent.txt", "--to", "null:"), 2, ("absent.txt",)),
         (("say", "x", "--speed", "fast"), 2, ("--speed",)),
+        (("say", "x", "--speed", "nan"), 2, ("--speed", "nan")),
+        (("say", "x", "--timeout", "nan"), 2, ("--timeout", "nan")),
+        (("say", "x", "--to", "null:", "--url", ""), 2, ("--url", "empty")),
+        (("voices", "--url", ""), 2, ("--url", "empty")),
+        (
+            ("serve", "--port", "0", "--engine", "tone", "--default-voice", "nobody"),
+            2,
+            ("--default-voice: engine tone",),
+        ),
+        (("serve", "--port", "0", "--engine", "tone", "--engine-option", "x=1"), 2, ("--engine-option: unknown",)),
         (("shout",), 2, ("shout",)),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
@@ -137,7 +147,7 @@ def test_a_server_that_never_answers_is_bounded(tmp_path: Path) -> None:
 def test_a_wrong_key_is_status_4_and_is_not_shown(server, tmp_path: Path) -> None:
     _, announced = server
     result = voxwire("say", "x", "--to", "null:", "--url", announced["ws"], "--api-key", "wrong-k", cwd=tmp_path)
-    assert_one_line(result, 4)
+    assert_one_line(result, 4, "--api-key")
     assert "wrong-k" not in result.stderr
     result = voxwire("say", "x", "--to", "null:", cwd=tmp_path, VOXWIRE_URL=announced["ws"], VOXWIRE_API_KEY="k-secret")
     assert result.returncode == 0, result.stderr
@@ -147,6 +157,97 @@ def test_a_wrong_key_is_status_4_and_is_not_shown(server, tmp_path: Path) -> Non
 def test_a_full_disk_is_status_6(tmp_path: Path) -> None:
     result = voxwire("say", "x", "--to", "raw:/dev/full", "--url", "embedded:tone", cwd=tmp_path)
     assert_one_line(result, 6, "/dev/full", "no space")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("say", "x", "--url", "embedded:tone", "--to", "file:/dev/full"),
+        ("say", "x", "--url", "embedded:tone", "--to", "file:-"),
+        ("say", "x", "--url", "embedded:tone", "--to", "null:", "--json"),
+        ("sinks",),
+        ("sinks", "--json"),
+        ("--version",),
+    ],
+    ids=" ".join,
+)
+def test_a_full_standard_output_is_status_6(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [VOXWIRE, *arguments],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    where = "'/dev/full'" if "file:/dev/full" in arguments else "standard output"
+    assert result.stderr == f"voxwire: cannot write to {where}: no space left on device\n"
+    assert result.returncode == 6
+
+
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+def test_missing_standard_streams_do_no_harm(closed: tuple[int, ...], tmp_path: Path) -> None:
+    result = subprocess.run(
+        [VOXWIRE, "say", "One two.", "--url", "embedded:espeak", "--to", "file:out.wav"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: [os.close(descriptor) for descriptor in closed],
+        timeout=50,
+        check=False,
+    )
+    assert result.returncode == 0
+    with wave.open(str(tmp_path / "out.wav")) as file:
+        assert file.getnframes() > 10_000
+    result = subprocess.run(
+        [VOXWIRE, "say", "x", "--url", "embedded:tone", "--to", "raw:-"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        preexec_fn=lambda: os.close(1),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (6, "voxwire: standard output is closed\n")
+
+
+def test_a_list_in_a_pipe_has_a_whole_row_a_line(tmp_path: Path) -> None:
+    rows = json.loads(voxwire("voices", "--url", "embedded:espeak", "--json", cwd=tmp_path).stdout)
+    lines = voxwire("voices", "--url", "embedded:espeak", cwd=tmp_path).stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [row["id"] for row in rows]
+    assert all(row["description"] in line for row, line in zip(rows, lines[1:], strict=True))
+
+
+def test_a_broken_plugin_hides_no_other(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from voxwire.sinks import ThreadSink\n"
+        "class Sink(ThreadSink):\n"
+        "    @classmethod\n"
+        "    def probe(cls): raise KeyError('driver')\n"
+        "class Odd(ThreadSink):\n"
+        "    @classmethod\n"
+        "    def probe(cls): return True\n"
+        "class Engine:\n"
+        "    api_version = 1\n"
+        "    async def start(self, config): raise ZeroDivisionError('no model')\n"
+    )
+    metadata = tmp_path / "broken-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "[voxwire.sinks]\nbroken = broken:Sink\nodd = broken:Odd\n[voxwire.engines]\nbroken = broken:Engine\n"
+    )
+    for command in ("sinks", "engines"):
+        result = voxwire(command, "--json", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+        assert (result.returncode, result.stderr) == (0, "")
+        states = {row["name"]: row["state"] for row in json.loads(result.stdout)}
+        assert states["broken"] in {"broken: KeyError: 'driver'", "broken: ZeroDivisionError: no model"}
+        assert states.get("odd", "must be a Probe").endswith("must be a Probe")
+        assert "usable" in states.values()
 
 
 def test_the_lists_name_what_is_installed(tmp_path: Path) -> None:

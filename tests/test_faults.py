@@ -159,7 +159,7 @@ class _CancelledAt:
                 self._left -= 1
                 try:
                     value = yield waited_for
-                except BaseException as error:
+                except BaseException as error:  # noqa: BLE001 - the coroutine decides, as under any task
                     waited_for = self._steps.throw(error)
                 else:
                     waited_for = self._steps.send(value)
@@ -248,7 +248,7 @@ async def test_i7_a_client_of_an_ended_loop_is_refused_by_another() -> None:
 
         await asyncio.to_thread(elsewhere)
         for call in (client.connect, client.close, client.voices):
-            with pytest.raises(RuntimeError, match="loop|closed"):
+            with pytest.raises(RuntimeError, match=r"loop|closed"):
                 await call()
 
 

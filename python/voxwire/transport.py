@@ -32,6 +32,8 @@ __all__ = ["Endpoint", "Handler", "HandshakeRefused", "Transport", "attach", "at
 
 # Larger buffers spill the second-level cache, smaller ones cost more reads per message.
 _READ_BYTES = 256 * 1024
+# A server reads in smaller pieces: one may hold hundreds of requests, and while they are carried out all others wait.
+_SERVER_READ_BYTES = 16 * 1024
 _WRITE_LIMIT_BYTES = 4 * 1024 * 1024
 # After the last frame we stop sending and wait for the peer's end of stream: closing a socket with unread bytes in it
 # sends a reset, which can overtake our Close frame.
@@ -159,8 +161,10 @@ class Transport(asyncio.BufferedProtocol):
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._writable_waiters: list[asyncio.Future[None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
         self._linger: asyncio.TimerHandle | None = None
         self._buffer = _read_buffer(self._loop)
+        self._fair = False
         self._remainder = b""
         self._finishing = False
         self._flushing = False
@@ -217,7 +221,7 @@ class Transport(asyncio.BufferedProtocol):
                     self._written_bytes += len(data)
                     if self._look_at is None:
                         self._look_at = self.now() + _LOOK_S
-                    if not self.writable and self.unsent_bytes > 2 * self._write_limit_bytes:
+                    if self._clogged:
                         # Only what the peer makes us send (pongs, refusals, echoes) grows beyond the limit that
                         # ``drain`` holds: a peer that sends and never reads is no longer read either.
                         self._socket.pause_reading()
@@ -285,6 +289,10 @@ class Transport(asyncio.BufferedProtocol):
         elif not self._finishing:
             self.connection.handle_data(data, self.now())
             self.flush()
+            if self._fair and nbytes == len(self._buffer) and self._socket is not None:
+                # Some loops read on while there is more; with a pause the others have their turn.
+                self._socket.pause_reading()
+                self._loop.call_soon(self.resume_reading)
 
     def eof_received(self) -> None:
         """Tells the core that the peer sends no more."""
@@ -325,6 +333,9 @@ class Transport(asyncio.BufferedProtocol):
         The first events come in the next turn of the loop, when whoever opened this has told its handler of it.
         """
         self.connection = connection
+        if connection.role == "server":
+            self._fair = True
+            self._buffer = self._buffer[:_SERVER_READ_BYTES]
         self._handshake = None
         self._remainder = remainder
         self._loop.call_soon(self._begin)
@@ -354,9 +365,13 @@ class Transport(asyncio.BufferedProtocol):
             self._socket.pause_reading()
 
     def resume_reading(self) -> None:
-        """Lets the reads go on."""
-        if self._socket is not None and not self._socket.is_closing():
+        """Lets the reads go on, unless the peer takes too little of what it makes us send."""
+        if self._socket is not None and not self._socket.is_closing() and not self._clogged:
             self._socket.resume_reading()
+
+    @property
+    def _clogged(self) -> bool:
+        return not self.writable and self.unsent_bytes > 2 * self._write_limit_bytes
 
     def _arm_timer(self) -> None:
         due = None if self._finishing else self.connection.poll_timeout()
@@ -364,12 +379,13 @@ class Transport(asyncio.BufferedProtocol):
             due = min(due, self._look_at)
         if self._timer is not None:
             # A timer that fires too early only looks again; moving it at every message would cost more.
-            if due is not None and self._timer.when() <= due:
+            if due is not None and self._timer_due <= due:
                 return
             self._timer.cancel()
             self._timer = None
         if due is not None:
             self._timer = self._loop.call_at(due, self._handle_timer)
+            self._timer_due = due
 
     def _handle_timer(self) -> None:
         self._timer = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 from typing import Any
 
@@ -16,6 +17,7 @@ from voxwire import server
 
 PATIENCE_S = 10.0
 SENTENCE = "Hello, world! I'm generating audio, number 42."
+SUPERSET = {"type", "done", "context_id", "status_code", "error_code", "title", "message", "error", "request_id"}
 FORMAT = {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 24000}
 
 
@@ -180,7 +182,7 @@ async def test_4_flush(url, version, labelled):
             assert m.get("flush_id") == ((1 if i < at else 2) if labelled else None)
     spans = times(messages)
     assert [w for w, _, _ in spans] == ["First", "part.", "Second", "part."]
-    assert all(a[2] <= b[1] for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a[2] <= b[1] for a, b in itertools.pairwise(spans))
     assert spans[-1][2] <= len(audio(messages)) / 48000 + 1e-6
 
 
@@ -279,6 +281,190 @@ async def test_6_slot_and_cancel_done():
         await silence(socket)
 
 
+# --- 7: every cell of the server's table, on the wire
+
+INPUTS: dict[str, dict[str, Any]] = {
+    "speakable": {"transcript": "Hello.", "continue_": True},
+    "speakable close": {"transcript": "Hello.", "continue_": False},
+    "unspeakable": {"transcript": "?", "continue_": True},
+    "flush": {"transcript": "", "continue_": True, "flush": True},
+    "empty close": {"transcript": "", "continue_": False},
+    "blank close": {"transcript": " ", "continue_": False},
+    "unspeakable close": {"transcript": "?", "continue_": False},
+    "invalid": {"transcript": "Hello.", "continue_": True, "max_buffer_delay_ms": -1},
+    "invalid close": {"transcript": "Hello.", "continue_": False, "max_buffer_delay_ms": -1},
+    "cancel": {},
+}
+SPOKEN, REFUSED, NOTHING = ["chunk", "done"], ["error"], []
+LATER_REFUSED = ["chunk", "done", "error"]
+# What comes back in each state, and the state that follows.
+CELLS: dict[str, dict[str, tuple[list[str], str]]] = {
+    "none": {
+        "speakable": (NOTHING, "open"),
+        "speakable close": (SPOKEN, "ended"),
+        "unspeakable": (REFUSED, "failed"),
+        "flush": (REFUSED, "failed"),
+        "empty close": (REFUSED, "none"),
+        "blank close": (REFUSED, "none"),
+        "unspeakable close": (REFUSED, "none"),
+        "invalid": (REFUSED, "failed"),
+        "invalid close": (REFUSED, "none"),
+        "cancel": (NOTHING, "none"),
+    },
+    "open": {
+        "speakable": (NOTHING, "open"),
+        "speakable close": (SPOKEN, "ended"),
+        "unspeakable": (NOTHING, "open"),
+        "flush": (["chunk", "flush_done"], "open"),
+        "empty close": (SPOKEN, "ended"),
+        "blank close": (SPOKEN, "ended"),
+        "unspeakable close": (SPOKEN, "ended"),
+        "invalid": (REFUSED, "failed"),
+        "invalid close": (REFUSED, "failed"),
+        "cancel": (NOTHING, "cancelled"),
+    },
+    "draining": {
+        "speakable": (LATER_REFUSED, "failed"),
+        "speakable close": (LATER_REFUSED, "failed"),
+        "unspeakable": (SPOKEN, "ended"),
+        "flush": (SPOKEN, "ended"),
+        "empty close": (SPOKEN, "ended"),
+        "blank close": (SPOKEN, "ended"),
+        "unspeakable close": (SPOKEN, "ended"),
+        "invalid": (LATER_REFUSED, "failed"),
+        "invalid close": (LATER_REFUSED, "failed"),
+        "cancel": (NOTHING, "cancelled"),
+    },
+    "ended": {
+        "speakable": (NOTHING, "open"),
+        "speakable close": (SPOKEN, "ended"),
+        "unspeakable": (NOTHING, "ended"),
+        "flush": (NOTHING, "ended"),
+        "empty close": (NOTHING, "ended"),
+        "blank close": (NOTHING, "ended"),
+        "unspeakable close": (NOTHING, "ended"),
+        "invalid": (REFUSED, "failed"),
+        "invalid close": (REFUSED, "none"),
+        "cancel": (NOTHING, "ended"),
+    },
+    "expired": {
+        "speakable": (NOTHING, "open"),
+        "speakable close": (SPOKEN, "ended"),
+        "unspeakable": (NOTHING, "expired"),
+        "flush": (NOTHING, "expired"),
+        "empty close": (NOTHING, "ended"),
+        "blank close": (["done"], "ended"),
+        "unspeakable close": (NOTHING, "ended"),
+        "invalid": (REFUSED, "failed"),
+        "invalid close": (REFUSED, "none"),
+        "cancel": (NOTHING, "expired"),
+    },
+    "cancelled": {
+        "speakable": (NOTHING, "open"),
+        "speakable close": (SPOKEN, "ended"),
+        "unspeakable": (NOTHING, "cancelled"),
+        "flush": (NOTHING, "cancelled"),
+        "empty close": (NOTHING, "cancelled"),
+        "blank close": (NOTHING, "cancelled"),
+        "unspeakable close": (NOTHING, "cancelled"),
+        "invalid": (REFUSED, "failed"),
+        "invalid close": (REFUSED, "none"),
+        "cancel": (NOTHING, "cancelled"),
+    },
+    "failed": {
+        "speakable": (NOTHING, "failed"),
+        "speakable close": (NOTHING, "none"),
+        "unspeakable": (NOTHING, "failed"),
+        "flush": (NOTHING, "failed"),
+        "empty close": (NOTHING, "none"),
+        "blank close": (REFUSED, "none"),
+        "unspeakable close": (NOTHING, "none"),
+        "invalid": (NOTHING, "failed"),
+        "invalid close": (NOTHING, "none"),
+        "cancel": (NOTHING, "none"),
+    },
+}
+# Inputs whose answers tell the states apart: for each state the answers to a blank close, then to a spoken close.
+TOLD_BY = {
+    "none": (REFUSED, SPOKEN),
+    "open": (SPOKEN, SPOKEN),
+    "ended": (NOTHING, SPOKEN),
+    "cancelled": (NOTHING, SPOKEN),
+    "expired": (["done"], SPOKEN),
+    "failed": (REFUSED, SPOKEN),
+}
+
+
+async def put(socket: ClientConnection, event: str) -> None:
+    if event == "cancel":
+        await send(socket, {"cancel": True, "context_id": "c"})
+    else:
+        await send(socket, request("c", **({"max_buffer_delay_ms": 5000} | INPUTS[event])))
+
+
+async def bring_to(socket: ClientConnection, state: str) -> None:
+    if state in {"open", "expired"}:
+        await send(socket, request("c", "Some text before. ", continue_=True, max_buffer_delay_ms=5000))
+    if state in {"draining", "ended"}:
+        await send(socket, request("c", "word " * 20))
+    if state == "cancelled":
+        await put(socket, "speakable")
+        await put(socket, "cancel")
+    if state == "failed":
+        await put(socket, "invalid")
+        assert (await receive(socket))["type"] == "error"
+    if state in {"ended", "expired"}:
+        assert (await context(socket, "c"))[-1]["type"] == "done"
+
+
+async def answers(socket: ClientConnection, expected: list[str]) -> None:
+    """Exactly these kinds of message come for the context, and nothing else."""
+    got: list[dict[str, Any]] = []
+    while expected and (not got or got[-1]["type"] != expected[-1]):
+        got.append(await receive(socket))
+        assert got[-1]["context_id"] == "c"
+    assert kinds(got) == expected
+    await send(socket, request("probe", "a"))
+    while (message := await receive(socket))["type"] != "done" or message["context_id"] != "probe":
+        assert message["type"] == "chunk", message
+        # Audio may come of a context that is open, and of one whose cancel is under way.
+        assert message["context_id"] == "probe" or expected in (NOTHING, ["chunk", "flush_done"])
+
+
+@pytest.mark.parametrize("state", CELLS)
+async def test_7_every_cell_of_the_table(state):
+    settings = {"context_expiry_s": 0.3} if state == "expired" else {}
+    async with serving(**settings) as url:
+        for event in INPUTS:
+            async with dial(url) as socket:
+                await bring_to(socket, state)
+                await one_cell(socket, state, event)
+
+
+async def one_cell(socket: ClientConnection, state: str, event: str) -> None:
+    expected, following = CELLS[state][event]
+    await put(socket, event)
+    if state == "draining" and expected is NOTHING:
+        # Audio was under way when the cancel came.
+        await send(socket, request("probe", "a"))
+        while (message := await receive(socket))["type"] != "done":
+            assert message["type"] == "chunk"
+        assert message["context_id"] == "probe"
+    else:
+        await answers(socket, expected)
+    if state == "expired" and following == "open":
+        # It would expire again.
+        return
+    blank, spoken = TOLD_BY[following]
+    if (state, event) == ("open", "flush"):
+        # All of its text is spoken already.
+        blank = ["done"]
+    await put(socket, "blank close")
+    await answers(socket, blank)
+    await put(socket, "speakable close")
+    await answers(socket, spoken)
+
+
 async def test_8_json(socket):
     whole = request("c", "Hi \u00e9.", language=None, generation_config=None, new_field={"x": [1, {"x": 2}]})
     whole["output_format"] = FORMAT | {"sample_rate": 24000.0, "x": 1}
@@ -312,15 +498,14 @@ async def test_8_one_mebibyte(socket, size, fits):
         assert caught.value.rcvd.code == 1009
 
 
-@pytest.mark.parametrize("version", ["2024-06-10", "2025-04-16", "2026-03-01", "2026-08-14"])
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [
-        ({"model_id": ""}, 400, None),
+        ({"model_id": ""}, 400, "model_not_found"),
         ({"model_id": "nope"}, 400, "model_not_found"),
         ({"voice": {"mode": "id", "id": ""}}, 400, None),
         ({"voice": ""}, 400, None),
-        ({"voice": {"mode": "id", "id": "nobody"}}, "404", "voice_not_found"),
+        ({"voice": {"mode": "id", "id": "nobody"}}, 404, "voice_not_found"),
         ({"output_format": FORMAT | {"sample_rate": 40}}, 400, None),
         ({"output_format": FORMAT | {"container": "wav"}}, 400, None),
         ({"output_format": FORMAT | {"sample_rate": "24000"}}, 400, None),
@@ -331,24 +516,21 @@ async def test_8_one_mebibyte(socket, size, fits):
         ({"generation_config": {"volume": 0.4}}, 400, None),
         ({"language": "xx1"}, 400, None),
         ({"language": "en", "locale": "en-US"}, 400, None),
-        ({"pronunciation_dict_id": "d"}, "404", None),
+        ({"pronunciation_dict_id": "d"}, 404, None),
     ],
 )
-async def test_9_errors(url, version, fields, status, code):
-    async with dial(url, version) as socket:
-        bad = request("c", SENTENCE, continue_=True) | fields
-        await send(socket, bad, bad, request("c", "More. ", continue_=True))
-        answer = await receive(socket)
-        await silence(socket)
-    assert (answer["type"], answer["done"], answer["context_id"]) == ("error", True, "c")
-    assert answer["error"] == f"{answer['title']}: {answer['message']}"
-    assert set(answer) >= {"error_code", "request_id", "status_code"}
-    assert "request_id" in answer
-    if status == "404":
-        status = 404 if version >= "2026-03-01" else 400
-    assert answer["status_code"] == status
-    if fields.get("model_id") != "":
-        assert answer["error_code"] == code
+async def test_9_errors(url, fields, status, code):
+    for version in ("2024-06-10", "2025-04-16", "2026-03-01", "2026-08-14"):
+        async with dial(url, version) as socket:
+            bad = request("c", SENTENCE, continue_=True) | fields
+            await send(socket, bad, bad, request("c", "More. ", continue_=True))
+            answer = await receive(socket)
+            await silence(socket)
+        assert set(answer) == SUPERSET
+        assert (answer["type"], answer["done"], answer["context_id"]) == ("error", True, "c")
+        assert answer["error"] == f"{answer['title']}: {answer['message']}"
+        expected = status if status != 404 or version >= "2026-03-01" else 400
+        assert (answer["status_code"], answer["error_code"]) == (expected, code)
 
 
 @pytest.mark.parametrize(
@@ -397,7 +579,7 @@ async def test_12_accepted(socket, fields):
 
 async def test_14_expiry_and_idle():
     async with serving(context_expiry_s=0.2, idle_timeout_s=0.5) as url, dial(url, ping_interval=0.1) as socket:
-        await send(socket, request("c", SENTENCE, continue_=True))
+        await send(socket, request("c", "Hi. ", continue_=True))
         assert kinds(await context(socket, "c")) == ["chunk", "done"]
         await send(socket, request("c", "", continue_=False))
         with pytest.raises(ConnectionClosed) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
@@ -38,6 +39,7 @@ for command in (say, serve, sinks, engines, voices):
 
 def main() -> None:
     """Runs the command line and exits with its status: one line on standard error for a failure."""
+    _open_standard_streams()
     try:
         # Not `voxwire.main()`, which writes an empty line of its own for an interrupt.
         with voxwire.make_context("voxwire", sys.argv[1:]) as context:
@@ -45,3 +47,23 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - the one place where every failure becomes a line and a status
         sys.exit(report(error))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _open_standard_streams() -> None:
+    """Puts /dev/null where the program was started without one of its three standard streams.
+
+    Else the first file or socket that it opens gets that number and is taken for the stream, and the event loop ends
+    the program.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # The lowest free number is the one that is missing.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - it has no name there
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - lives as long as the program
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115

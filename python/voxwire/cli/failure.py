@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -63,6 +64,8 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (TimeoutError, TIMED_OUT),
 )
 # What the user named and nobody has is the user's to mend, whoever found it.
+#: What standard output answers when it can take no more; all other files are written by sinks, which say so themselves.
+_FULL = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 _USAGE_CODES = frozenset({"voice_not_found", "model_not_found", "language_not_supported", "voice_model_mismatch"})
 
 
@@ -82,26 +85,43 @@ def report(error: BaseException) -> int:
         hint = ""
         if isinstance(error, click.UsageError) and error.ctx is not None:
             hint = f" (see {error.ctx.command_path} --help)"
-        _write(_line(error.format_message()) + hint)
+        message = _line(error.format_message())
+        _write(message[:1].lower() + message[1:] + hint)
         return error.exit_code
+    if isinstance(error, OSError) and error.errno in _FULL:
+        _forget_standard_output()
+        _write(f"cannot write to standard output: {(error.strerror or str(error)).lower()}")
+        return SINK
     status = _status(error)
     if status is None:
         logging.getLogger("voxwire").debug("internal fault", exc_info=error)
         _write(f"internal fault: {type(error).__name__}: {_line(str(error))} (--log-level debug shows where)")
         return INTERNAL
-    _write(_line(str(error)) or type(error).__name__)
+    _write((_line(str(error)) or type(error).__name__) + _hint(error))
     return status
 
 
+def _hint(error: BaseException) -> str:
+    """What the user of this program can do about a server's refusal, which speaks of the protocol."""
+    if isinstance(error, AuthenticationError):
+        return ", check --api-key or VOXWIRE_API_KEY"
+    if isinstance(error, VoxwireError) and error.code == "voice_not_found":
+        return ", voxwire voices shows them"
+    return ""
+
+
 def _status(error: BaseException) -> int | None:
-    if isinstance(error, BrokenPipeError):
-        return SINK
     if isinstance(error, VoxwireError) and error.code is not None:
         if error.code in _USAGE_CODES:
             return USAGE
         if error.code.startswith("engine_"):
             return ENGINE
     return next((status for kind, status in _STATUS if isinstance(error, kind)), None)
+
+
+def _forget_standard_output() -> None:
+    # What is still buffered can go nowhere, and the interpreter's end would complain about it once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _line(text: str) -> str:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from voxwire.audio import SAMPLE_RATES, SAMPLE_WIDTHS, AudioFormat
+from voxwire.cli.options import RATIO, SECONDS, server_options
 from voxwire.client import Client
 
 if TYPE_CHECKING:
@@ -37,13 +38,12 @@ __all__ = ["say"]
 @click.option("--model", metavar="NAME", help="Model id.")
 @click.option("--encoding", type=click.Choice(list(SAMPLE_WIDTHS)), help="Encoding to ask for.")
 @click.option("--sample-rate", type=click.Choice([str(rate) for rate in SAMPLE_RATES]), help="Rate in Hz to ask for.")
-@click.option("--speed", type=float, metavar="RATIO", help="0.6 to 1.5.")
-@click.option("--volume", type=float, metavar="RATIO", help="0.5 to 2.0.")
+@click.option("--speed", type=RATIO, metavar="RATIO", help="0.6 to 1.5.")
+@click.option("--volume", type=RATIO, metavar="RATIO", help="0.5 to 2.0.")
 @click.option("--emotion", metavar="NAME", help="e.g. calm, excited, sad.")
 @click.option("--words", is_flag=True, help="Print each word with its times to standard error.")
-@click.option("--url", metavar="URL", help="Server. Default: VOXWIRE_URL, else one inside this process.")
-@click.option("--api-key", metavar="KEY", help="Default: VOXWIRE_API_KEY.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Seconds for all of it.")
+@server_options
+@click.option("--timeout", type=SECONDS, metavar="S", help="Seconds for all of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as one line of JSON.")
 def say(**arguments: Any) -> None:
     """Speaks TEXT, a file, or standard input as it comes."""

@@ -30,7 +30,9 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     try:
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise click.BadParameter(f"cannot read {path}: {error.strerror}", ctx=context, param=parameter) from error
+        raise click.BadParameter(
+            f"cannot read {path}: {(error.strerror or str(error)).lower()}", ctx=context, param=parameter
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path}: {error}", ctx=context, param=parameter) from error
     flags = {option.name for option in context.command.params}
@@ -43,15 +45,23 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 
 
 @click.command(context_settings={"auto_envvar_prefix": "VOXWIRE_SERVE"})
-@click.option("--config", type=click.Path(), is_eager=True, expose_value=False, callback=_read_config, metavar="F.toml")
+@click.option(
+    "--config",
+    type=click.Path(),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    metavar="F.toml",
+    help="File of settings: the flags with underscores, and more.",
+)
 @click.option("--host", metavar="ADDRESS", help="Default 127.0.0.1. Another one needs keys, or --no-auth.")
-@click.option("--port", type=int, help="TCP port without TLS; 0 for a free one. Default 8765.")
+@click.option("--port", type=int, metavar="PORT", help="TCP port without TLS; 0 for a free one. Default 8765.")
 @click.option("--engine", metavar="NAME", help="Default espeak where it is installed, else tone.")
 @click.option("--engine-option", multiple=True, callback=_pairs, metavar="K=V", help="An option of the engine.")
 @click.option("--api-key", multiple=True, metavar="KEY", help="A key that opens the server; repeatable.")
 @click.option("--tls-cert", type=click.Path(), metavar="FILE", help="PEM certificate chain; opens a TLS listener.")
 @click.option("--tls-key", type=click.Path(), metavar="FILE", help="PEM key of it.")
-@click.option("--tls-port", type=int, help="TCP port with TLS. Default 8766.")
+@click.option("--tls-port", type=int, metavar="PORT", help="TCP port with TLS. Default 8766.")
 @click.option("--default-voice", metavar="ID", help="Voice for embeddings, and for unknown ids where allowed.")
 @click.option("--concurrency", type=int, metavar="N", help="Contexts at once for each credential. Default: no limit.")
 @click.option("--context-expiry-s", type=float, metavar="S", help="An open context ends so long after its last audio.")
@@ -75,11 +85,17 @@ def serve(context: click.Context, /, **flags: Any) -> int:
         settings = Settings.make(**further | values)
     except ConfigurationError as error:
         raise click.UsageError(_in_flags(str(error), flags)) from None
-    return run(settings)
+    try:
+        return run(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(_in_flags(str(error), flags)) from error
 
 
 def _in_flags(message: str, flags: dict[str, Any]) -> str:
     """Names each setting as it is written on the command line."""
     for name in flags:
-        message = re.sub(rf"\b{_SETTING_NAMES.get(name, name)}\b", f"--{name.replace('_', '-')}", message)
+        setting = _SETTING_NAMES.get(name, name)
+        # A setting like ``engine`` is also a word of the language: only at the start is it the setting.
+        pattern = rf"\b{setting}\b" if "_" in setting else rf"^{setting}(?=:)"
+        message = re.sub(pattern, f"--{name.replace('_', '-')}", message)
     return message

@@ -8,14 +8,14 @@ import click
 import uvloop
 
 from voxwire.cli.listing import show
+from voxwire.cli.options import server_options
 from voxwire.client import Client
 
 __all__ = ["voices"]
 
 
 @click.command()
-@click.option("--url", metavar="URL", help="Server. Default: VOXWIRE_URL, else one inside this process.")
-@click.option("--api-key", metavar="KEY", help="Default: VOXWIRE_API_KEY.")
+@server_options
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def voices(*, url: str | None, api_key: str | None, as_json: bool) -> None:
     """Lists the voices of a server."""

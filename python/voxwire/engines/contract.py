@@ -90,8 +90,8 @@ class Settings:
     Attributes:
         voice: Id of a voice; None for the default one.
         language: Code or locale (``en``, ``en-GB``); None for the voice's own.
-        words: Word times are wanted.
-        phonemes: Phoneme times are wanted.
+        words: Word times are wanted; without it none are given.
+        phonemes: Phoneme times are wanted; without it none are given.
         options: Specific to the engine.
     """
 
@@ -131,7 +131,8 @@ class Piece:
 
     Attributes:
         pcm: Mono samples at ``Info.sample_rate`` in ``Info.encoding``; whole samples, may be empty.
-        words: Word times in order.
+        words: Word times in order: each word as it stands in the segment, none with a letter or digit left out, the
+            last one ending with the audio (within 50 ms).
         phonemes: Phoneme times in order.
     """
 
@@ -178,7 +179,10 @@ class Engine(Protocol):
         """
 
     async def stop(self) -> None:
-        """Ends all speech; leaves no process, no task and no descriptor. It may be started again."""
+        """Ends all speech; leaves no process, no task and no descriptor.
+
+        Does nothing where nothing was started. The engine may be started again.
+        """
 
     def voices(self) -> list[Voice]:
         """All voices; exactly one is the default."""
@@ -191,4 +195,4 @@ class Engine(Protocol):
         """
 
     def healthy(self) -> bool:
-        """Says whether a segment handed over now would be spoken."""
+        """Says whether a segment handed over now would be spoken: never before ``start`` or after ``stop``."""

@@ -216,6 +216,8 @@ class SpeechContext:
                 spoken = len(release.text.encode())
                 work.size_bytes -= spoken
                 self._queued_bytes -= spoken
+                # A release may yield no audio, and then nothing of it waited.
+                await self.ready()
             self._queued_bytes -= work.size_bytes
         else:
             await self._synthesis.flush()

@@ -1,5 +1,10 @@
 """Two adapters for authors of sinks: write ``send``, get the whole contract.
 
+    import socket
+
+    from voxwire.audio import AudioFormat
+    from voxwire.sinks import ThreadSink
+
     class Speaker(ThreadSink):
         formats = (AudioFormat("pcm_s16le", 16000),)
 

@@ -6,6 +6,7 @@ Each name is imported when it is asked for: who tests a sink needs no server, an
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,4 +22,8 @@ _HOMES = {"EngineConformance": "engines", "SinkConformance": "sinks", "connected
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = f"{__name__}.{_HOMES[name]}"
+    if (pytest := sys.modules.get("pytest")) is not None and home not in sys.modules:
+        # Else an assertion in an installed module fails without a word about what was compared.
+        pytest.register_assert_rewrite(home)
+    return getattr(importlib.import_module(home), name)

@@ -1,6 +1,7 @@
 # ruff: noqa: S101, RUF001 - the assertions are the product; the sentences are of many scripts
 """What every speech engine must do, as tests that its author inherits.
 
+    from my_package import MyEngine
     from voxwire.testing import EngineConformance
 
     class TestMyEngine(EngineConformance):
@@ -150,18 +151,18 @@ class EngineConformance:
 
         async def scenario(engine: Engine) -> None:
             await engine.stop()
-            assert not engine.healthy()
+            assert not engine.healthy(), "it is healthy after a stop"
             before = _descriptors()
             await engine.start(self.config)
-            assert engine.healthy()
+            assert engine.healthy(), "it is not healthy after a start"
             session = await engine.open(Settings())
             generator = session.speak(Segment(text=PARAGRAPH))
             await anext(generator)
             await generator.aclose()
             await engine.stop()
-            assert not engine.healthy()
-            assert asyncio.all_tasks() == {asyncio.current_task()}
-            assert _descriptors() == before
+            assert not engine.healthy(), "it is healthy after a stop"
+            assert asyncio.all_tasks() == {asyncio.current_task()}, "a task is left"
+            assert _descriptors() == before, "a descriptor is left"
             await engine.stop()
 
         self._run(scenario)
@@ -214,7 +215,7 @@ class EngineConformance:
                     continue
                 session = await engine.open(settings)
                 spoken = await self._speak(engine, session, Segment(text=text, last=True))
-                assert spoken.audio_s > 0.3, language
+                assert spoken.audio_s > 0.3, f"{language}: a sentence takes only {spoken.audio_s} s"
                 if engine.info.words:
                     _check_words(text, spoken.words, language)
                     rest_s = spoken.audio_s - spoken.words[-1][2]
@@ -232,8 +233,8 @@ class EngineConformance:
             session = await engine.open(Settings(words=False, phonemes=False))
             spoken = await self._speak(engine, session, Segment(text=SENTENCE, last=True))
             assert spoken.audio_s > 0.3
-            assert not spoken.words
-            assert not spoken.phonemes
+            assert not spoken.words, "words are timed that nobody asked for"
+            assert not spoken.phonemes, "phonemes are timed that nobody asked for"
 
         self._run(scenario)
 
@@ -380,7 +381,7 @@ class EngineConformance:
                 audio_s += spoken.audio_s
                 if engine.info.words:
                     _check_words(piece, spoken.words)
-            assert audio_s > len(text) * 0.02
+            assert audio_s > len(text) * 0.02, f"{audio_s} s of audio for {len(text)} characters"
 
         self._run(scenario)
 

@@ -1,10 +1,14 @@
-"""The conformance kit for sinks: inherit it, override ``make``, run pytest.
+"""What every sink must do, as tests that its author inherits.
 
-from voxwire.testing import SinkConformance
+    from my_package import MySink
+    from voxwire.sinks import Address
+    from voxwire.testing import SinkConformance
 
-class TestMySink(SinkConformance):
-def make(self):
-return MySink(Address("mine", "somewhere"))
+    class TestMySink(SinkConformance):
+        def make(self):
+            return MySink(Address("mine", "somewhere"))
+
+pytest runs them, with or without plugins.
 """
 
 # ruff: noqa: S101 - asserting is what this module is for

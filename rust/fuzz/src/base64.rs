@@ -11,8 +11,7 @@ use voxwire_kernels::base64::{
     InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_with, encoded_len,
 };
 
-/// What lies around an output, to be found unchanged.
-const CANARY: u8 = 0xa5;
+use crate::room::{CANARY, Room};
 
 /// Decodes and encodes.
 pub fn target(data: &[u8]) {
@@ -67,9 +66,9 @@ fn decode_at(
 ) -> Decode {
     let source = shifted(place, text);
     let size_bytes = decoded_len(text).unwrap_or(0);
-    let mut room = vec![MaybeUninit::new(CANARY); place + size_bytes].into_boxed_slice();
-    decode(&source[place..], &mut room[place..])?;
-    let room = initialised(&room);
+    let mut room = Room::new(place + size_bytes);
+    decode(&source[place..], &mut room.slots()[place..])?;
+    let room = room.bytes();
     assert!(
         room[..place].iter().all(|&byte| byte == CANARY),
         "written before the output"
@@ -96,15 +95,6 @@ fn shifted(place: usize, data: &[u8]) -> Box<[u8]> {
     bytes.resize(place, b'A');
     bytes.extend_from_slice(data);
     bytes.into_boxed_slice()
-}
-
-pub(crate) fn initialised(room: &[MaybeUninit<u8>]) -> Vec<u8> {
-    room.iter()
-        .map(|byte| {
-            // SAFETY: every caller made the room of initialised bytes, and decoding only writes such.
-            unsafe { byte.assume_init() }
-        })
-        .collect()
 }
 
 /// The index of the first character that is wrong, by a plain walk; the length where some are missing at the end.

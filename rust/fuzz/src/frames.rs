@@ -2,13 +2,12 @@
 //!
 //! Input: a byte that tells the cuts, a byte that tells the limit of a message, the stream.
 
-use std::io::{self, Read, Write};
-
 use tungstenite::protocol::{Role as TheirRole, WebSocket, WebSocketConfig};
 use voxwire_core::error::{Error, ErrorKind, Side, close_code};
-use voxwire_core::frame::{FrameReader, FrameWriter, Incoming, Opcode, Role, check_utf8};
+use voxwire_core::frame::{FrameReader, FrameWriter, Incoming, MAX_EMPTY_FRAGMENTS, Opcode, Role, check_utf8};
 
 use crate::cuts;
+use crate::tape::Tape;
 
 /// Limits of a message, in bytes; the last is over what any seed holds.
 const LIMITS: [u64; 4] = [0, 125, 1000, 1 << 17];
@@ -49,6 +48,9 @@ fn run(role: Role, data: &[u8]) {
             close_code::may_be_sent(error.kind.close_code()),
             "{error} has no close code"
         );
+    }
+    if whole.error.is_none() {
+        audit(role, limit, wire);
     }
     compare(role, limit, wire, &whole);
     write_back(role, &whole.messages);
@@ -121,22 +123,66 @@ fn read(role: Role, limit: u64, pieces: &[&[u8]]) -> Outcome {
     Outcome { messages, error }
 }
 
-/// A socket that has received all it ever will, and forgets what it sends.
-struct Tape<'a>(&'a [u8]);
-
-impl Read for Tape<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.0.read(room)
-    }
-}
-
-impl Write for Tape<'_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// Walks over the frames of a stream that was taken, by the plain text of RFC 6455 section 5: each keeps the rules that
+/// others are lenient about.
+fn audit(role: Role, limit: u64, wire: &[u8]) {
+    let mut rest = wire;
+    let mut open = None;
+    let mut empty = 0;
+    while let &[first, second, ref after @ ..] = rest {
+        let short = second & 0x7f;
+        let extended = match short {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let Some((extended, after)) = after.split_at_checked(extended) else {
+            return;
+        };
+        let len = match extended {
+            [] => u64::from(short),
+            bytes => bytes.iter().fold(0, |len, &byte| len << 8 | u64::from(byte)),
+        };
+        let is_minimal = match extended.len() {
+            0 => true,
+            2 => len > 125,
+            _ => len > 0xffff,
+        };
+        assert!(is_minimal, "a length of {len} was taken in {} bytes", extended.len());
+        assert_eq!(second & 0x80 != 0, role == Role::Server, "masked by the wrong side");
+        let (opcode, is_final) = (first & 0x0f, first & 0x80 != 0);
+        assert!(
+            first & 0x70 == 0 && matches!(opcode, 0..=2 | 8..=10),
+            "a first byte of {first:#x} was taken"
+        );
+        if opcode >= 8 {
+            assert!(
+                is_final && len <= 125,
+                "a control frame in parts or of {len} bytes was taken"
+            );
+        } else {
+            assert_eq!(
+                opcode == 0,
+                open.is_some(),
+                "a message began inside another, or went on without one"
+            );
+            let size = open.unwrap_or(0) + len;
+            assert!(
+                size <= limit,
+                "a message of {size} bytes was taken, the limit is {limit}"
+            );
+            open = (!is_final).then_some(size);
+            empty = if len == 0 && !is_final { empty + 1 } else { 0 };
+            assert!(
+                empty <= MAX_EMPTY_FRAGMENTS,
+                "{empty} empty fragments in a row were taken"
+            );
+        }
+        let key_bytes = if role == Role::Server { 4 } else { 0 };
+        match after.split_at_checked(key_bytes + usize::try_from(len).unwrap_or(usize::MAX - 4)) {
+            Some((_, behind)) if opcode != 8 => rest = behind,
+            _ => return,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub mod frames;
 pub mod g711;
 pub mod http;
 pub mod json;
+mod room;
+mod tape;
 
 /// A target: takes any bytes, panics where a rule is broken.
 pub type Target = fn(&[u8]);

@@ -79,7 +79,7 @@ class _PathSink(ThreadSink):
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._target.close()
-            raise SinkError(f"cannot write to {self._path!r}: {reason(error)}") from error
+            raise SinkError(f"cannot write to {self._where}: {reason(error)}") from error
 
     def send(self, data: bytes) -> None:
         """Writes samples, then the header that counts them: only after that are they played."""
@@ -105,6 +105,10 @@ class _PathSink(ThreadSink):
             target.close()
         if self._atomic and not self.lost:
             Path(self._part).replace(self._path)
+
+    @property
+    def _where(self) -> str:
+        return "standard output" if self._path == "-" else repr(self._path)
 
     @property
     def _part(self) -> str:
@@ -135,8 +139,7 @@ class _PathSink(ThreadSink):
         """Names the file and the system's reason."""
         if not isinstance(error, OSError):
             return super().loss(error)
-        where = "standard output" if self._path == "-" else repr(self._path)
-        lost = SinkLost(f"cannot write to {where}: {reason(error)}", errno=error.errno)
+        lost = SinkLost(f"cannot write to {self._where}: {reason(error)}", errno=error.errno)
         lost.__cause__ = error
         return lost
 
@@ -149,7 +152,9 @@ class FileSink(_PathSink):
     def __init__(self, address: Address) -> None:
         super().__init__(address)
         suffix = Path(self._path).suffix.lower()
-        if self._path == "-" or suffix in _WAV:
+        # What stands there has no suffix to choose by: it gets what standard output gets.
+        device = not suffix and self._path.startswith("/dev/")
+        if self._path == "-" or device or suffix in _WAV:
             return
         choices = f"{' and '.join(_WAV)} (or raw:{self._path} for bare samples)"
         if suffix in _LATER:

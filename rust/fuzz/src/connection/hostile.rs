@@ -1,12 +1,9 @@
 //! One end against a peer that may do anything. Two connections live the same life, one of which gets every read in
 //! pieces: they must not differ.
 
-use voxwire_audio::{Encoding, Format};
-use voxwire_core::connection::{CommandError, Config, Connection, Event, Input, State};
-use voxwire_core::context::{ClientVerdict, ServerAction, ServerEvent, ServerInput, ServerState};
+use voxwire_core::connection::{Config, Connection, Event, PING_INTERVAL_S, State, UNUSABLE_MESSAGES};
 use voxwire_core::error::close_code;
-use voxwire_core::frame::{Opcode, Role};
-use voxwire_core::message::{TimestampKind, encode};
+use voxwire_core::frame::Role;
 
 use super::ledger::{Ledger, Seen};
 use super::memory::Memory;
@@ -15,18 +12,11 @@ use super::wire::{self, Witness};
 use crate::cuts;
 
 /// Ids of contexts: usual ones, one that needs escapes, one beyond ASCII, then three that no context may have.
-const IDS: [&str; 8] = ["a", "b", "c", "\"\\\n", "gr\u{fc}\u{df}", "", "\0", LONG_ID];
+pub(super) const IDS: [&str; 8] = ["a", "b", "c", "\"\\\n", "gr\u{fc}\u{df}", "", "\0", LONG_ID];
 const LONG_ID: &str = match std::str::from_utf8(&[b'x'; 257]) {
     Ok(id) => id,
     Err(_) => "",
 };
-const FORMATS: [Format; 4] = [
-    format(Encoding::PcmS16le, 24000, 1),
-    format(Encoding::PcmMulaw, 8000, 1),
-    format(Encoding::PcmF32le, 44100, 2),
-    format(Encoding::PcmS16le, 0, 0),
-];
-const SETTINGS: [&[u8]; 4] = [b"{}", b"{\"speed\":1.5}", b"{\"flush\":true}", b"{"];
 /// What an end may send for nothing but the closing of its contexts and itself.
 const CLOSE_BYTES: usize = 200;
 /// A cancel: the id, its escapes, what surrounds it.
@@ -34,27 +24,22 @@ const CANCEL_BYTES: usize = 1600;
 /// The smallest frame that wants an answer is a ping of 2 bytes, and a client's pong to it has 6.
 const ANSWER_FACTOR: usize = 4;
 
-const fn format(encoding: Encoding, sample_rate: u32, channels: u16) -> Format {
-    Format {
-        encoding,
-        sample_rate,
-        channels,
-    }
-}
-
 /// Two connections and what is known of both.
-struct Stage {
-    whole: Connection<u32, Vec<u8>>,
+pub(super) struct Stage {
+    pub(super) whole: Connection<u32, Vec<u8>>,
     cut: Connection<u32, Vec<u8>>,
     host: Memory,
-    role: Role,
-    now: f64,
+    pub(super) role: Role,
+    pub(super) now: f64,
     cut_seed: u8,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     witness: Witness,
     /// Texts of the user's own went out, of which nothing is known.
-    sent_raw: bool,
-    opened: u32,
+    pub(super) sent_raw: bool,
+    pub(super) opened: u32,
+    has_closed: bool,
+    /// Pings of the user's own.
+    pub(super) pinged: usize,
     fed: usize,
     answered: usize,
     parted: bool,
@@ -66,7 +51,7 @@ pub(super) fn play(role: Role, messages: bool, mut script: Script<'_>) {
     let config = Config {
         messages,
         max_message_bytes: (options & 1 == 1).then_some(300),
-        ping_interval_s: (options & 2 == 0).then_some(20.0),
+        ping_interval_s: (options & 2 == 0).then_some(PING_INTERVAL_S),
         inactivity_timeout_s: (options & 4 == 0).then_some(10.0),
         ..Config::new(role, [7; 32])
     };
@@ -83,6 +68,8 @@ pub(super) fn play(role: Role, messages: bool, mut script: Script<'_>) {
         witness: Witness::new(role),
         sent_raw: !messages,
         opened: 0,
+        has_closed: false,
+        pinged: 0,
         fed: 0,
         answered: 0,
         parted: false,
@@ -104,7 +91,7 @@ pub(super) fn play(role: Role, messages: bool, mut script: Script<'_>) {
 
 impl Stage {
     /// Does the same with both; the answers must be the same.
-    fn both<T: PartialEq + std::fmt::Debug>(
+    pub(super) fn both<T: PartialEq + std::fmt::Debug>(
         &mut self,
         mut act: impl FnMut(&mut Connection<u32, Vec<u8>>, &Memory) -> T,
     ) -> T {
@@ -122,6 +109,9 @@ impl Stage {
             let whole = self.whole.poll_transmit();
             let cut = self.cut.poll_transmit();
             self.witness.read(&whole, !self.sent_raw);
+            let due = (self.now / PING_INTERVAL_S).floor();
+            let pings = self.witness.pings.saturating_sub(self.pinged);
+            assert!(pings as f64 <= due, "{pings} pings of its own in {} s", self.now);
             assert!(whole == cut || self.ledger.is_closed, "the cut changed what is sent");
         }
         let (state, timeout, counters) = self.both(|end, _| {
@@ -139,6 +129,9 @@ impl Stage {
             is_closed == self.ledger.is_closed || (!is_closed && !transmits),
             "the state is not what was told"
         );
+        // Nobody but the user closes first, unless a client sends nothing but what is unusable.
+        let is_meant = self.has_closed || self.ledger.unusable_in_a_row == UNUSABLE_MESSAGES;
+        assert!(state != State::Closing || is_meant, "a close that nobody wanted");
         assert_eq!(counters.bytes, self.fed as u64);
         assert!(timeout.is_none_or(f64::is_finite), "a timer that never fires");
     }
@@ -198,7 +191,7 @@ impl Stage {
             9 => {
                 let code = script.choose(&[Some(1000), Some(1001), Some(4999), None, Some(1005), Some(0)]);
                 let reason = script.text();
-                self.both(|end, _| end.close(code, reason, now)).unwrap_or_default();
+                self.has_closed |= self.both(|end, _| end.close(code, reason, now)).is_ok();
             }
             10 => self.send_plain(script),
             _ if self.role == Role::Client => self.command_client(step % 20, script),
@@ -217,162 +210,6 @@ impl Stage {
             self.whole.poll_timeout().is_none_or(|due| due > now),
             "woken in vain at {now}"
         );
-    }
-
-    fn send_plain(&mut self, script: &mut Script<'_>) {
-        let kind = script.choose(&[Opcode::Text, Opcode::Binary, Opcode::Ping]);
-        let payload = script.run();
-        let was_open = self.whole.state() == State::Open;
-        let result = self.both(|end, _| match kind {
-            Opcode::Text => end.send_text(payload),
-            Opcode::Binary => end.send_binary(payload),
-            Opcode::Ping | Opcode::Pong => end.send_ping(payload),
-        });
-        let is_valid = match kind {
-            Opcode::Text => std::str::from_utf8(payload).is_ok(),
-            Opcode::Binary => true,
-            Opcode::Ping | Opcode::Pong => payload.len() <= 125,
-        };
-        assert_eq!(result.is_ok(), was_open && is_valid, "{result:?}");
-        self.sent_raw |= kind == Opcode::Text && result.is_ok();
-    }
-
-    fn command_client(&mut self, step: u8, script: &mut Script<'_>) {
-        let now = Some(self.now);
-        let id = script.choose(&IDS);
-        let was_live = self.ledger.is_live(id);
-        match step {
-            11..=13 => {
-                let format = script.choose(&FORMATS);
-                let owner = self.opened;
-                match self.both(|end, _| end.open_context(id, owner, format, now)) {
-                    Ok(()) => {
-                        self.opened += 1;
-                        self.ledger.open(owner, id, format);
-                    }
-                    Err(CommandError::Closing) => assert_ne!(self.whole.state(), State::Open),
-                    Err(error) => assert!(
-                        matches!(
-                            error,
-                            CommandError::NoClient
-                                | CommandError::InvalidContextId
-                                | CommandError::InvalidFormat
-                                | CommandError::ContextInUse
-                        ),
-                        "{error}"
-                    ),
-                }
-            }
-            14..=16 => {
-                let flags = script.byte();
-                let input = Input {
-                    transcript: script.text(),
-                    continues: flags & 1 == 1,
-                    flush: flags & 2 == 2,
-                    settings: script.choose(&SETTINGS),
-                    buffer_delay_ms: u32::from(script.byte()) * 20,
-                };
-                let result = self.both(|end, _| end.send_input(id, &input, now));
-                if result == Ok(ClientVerdict::Sent) {
-                    assert!(
-                        was_live && self.whole.state() == State::Open,
-                        "an input of a dead context was sent"
-                    );
-                }
-            }
-            17 => {
-                let stopped = self.both(|end, _| end.send_cancel(id, now));
-                assert!(stopped.is_err() || stopped == Ok(was_live), "{stopped:?}");
-                self.ledger.stop(id);
-            }
-            _ => {
-                self.both(|end, _| end.give_up_context(id, now)).unwrap_or_default();
-                self.ledger.stop(id);
-            }
-        }
-    }
-
-    fn command_server(&mut self, step: u8, script: &mut Script<'_>) {
-        let now = Some(self.now);
-        let id = script.choose(&IDS);
-        let before = self.both(|end, _| end.context_state(id, now));
-        let action = match step {
-            11..=13 => {
-                let flags = script.byte();
-                let input = ServerInput {
-                    transcript: (flags & 8 == 0).then(|| script.text()),
-                    continues: flags & 1 == 1,
-                    flush: flags & 2 == 2,
-                    valid: flags & 4 == 0,
-                };
-                self.both(|end, _| end.handle_input(id, &input, now))
-            }
-            14 => self.both(|end, _| end.handle_cancel(id, now)),
-            15 => {
-                let event = script.choose(&[ServerEvent::SynthesisFailed, ServerEvent::Drained, ServerEvent::Expired]);
-                self.both(|end, _| end.handle_context(id, event, now))
-            }
-            _ => return self.send_answer(step, id, script),
-        };
-        let (Ok(before), Ok(action)) = (before, action) else {
-            return;
-        };
-        let is_live = |state| matches!(state, ServerState::Open | ServerState::Draining | ServerState::Refusing);
-        match action {
-            ServerAction::Create | ServerAction::CreateAndClose => {
-                assert!(!is_live(before), "{action:?} in {before:?}");
-            }
-            ServerAction::Append
-            | ServerAction::AppendAndClose
-            | ServerAction::AppendSilent
-            | ServerAction::EndSegment
-            | ServerAction::Close
-            | ServerAction::Stop
-            | ServerAction::StopAndFail
-            | ServerAction::DoneAndFail
-            | ServerAction::Refuse => assert!(is_live(before), "{action:?} in {before:?}"),
-            ServerAction::Ignore | ServerAction::Fail | ServerAction::RepeatError | ServerAction::Done => {}
-        }
-    }
-
-    fn send_answer(&mut self, step: u8, id: &str, script: &mut Script<'_>) {
-        let was_open = self.whole.state() == State::Open;
-        let (number, text, data) = (script.byte(), script.text(), script.run());
-        let flush_id = (number & 1 == 1).then_some(u64::from(number));
-        let kind = if number & 2 == 0 {
-            TimestampKind::Words
-        } else {
-            TimestampKind::Phonemes
-        };
-        let sent = self.both(|end, _| match step {
-            16 => end.send_chunk(id, data, f64::from(number), flush_id),
-            17 => end.send_timestamps(
-                id,
-                kind,
-                &[(text, 0.0, f64::from(number)), ("x", f64::NAN, 1e300)],
-                flush_id,
-            ),
-            18 => end.send_flush_done(id, u64::from(number)),
-            _ if number & 4 == 0 => end.send_done(id),
-            _ => end.send_error(&encode::Error {
-                context_id: (number & 8 == 0).then_some(id),
-                status: 500,
-                code: flush_id.map(|_| text),
-                title: text,
-                message: text,
-                request_id: "r",
-            }),
-        });
-        match sent {
-            Ok(()) => assert!(was_open, "sent after the end"),
-            Err(error) => assert!(
-                matches!(
-                    error,
-                    CommandError::Closing | CommandError::NoServer | CommandError::EmptyChunk
-                ),
-                "{error}"
-            ),
-        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) struct Ledger {
     role: Role,
     messages: bool,
     live: HashMap<u32, Live>,
-    unusable_in_a_row: u32,
+    pub(super) unusable_in_a_row: u32,
     pub(super) is_closed: bool,
 }
 

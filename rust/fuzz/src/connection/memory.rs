@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use voxwire_core::connection::{Host, OutOfMemory};
 
-use crate::base64::initialised;
+use crate::room::Room;
 
 /// Lends vectors, none longer than its limit.
 pub(super) struct Memory {
@@ -27,8 +27,8 @@ impl Host for Memory {
         if size > self.limit_bytes {
             return Err(OutOfMemory);
         }
-        let mut room = vec![MaybeUninit::new(0); size];
-        Ok(fill(&mut room).then(|| initialised(&room)))
+        let mut room = Room::new(size);
+        Ok(fill(room.slots()).then(|| room.bytes()))
     }
 
     fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {

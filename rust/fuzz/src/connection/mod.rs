@@ -5,6 +5,7 @@
 //! context that was opened ends at most once and tells nothing afterwards, nothing comes after `Closed`, and what is
 //! sent is within a bound of what came and can be read by the other end.
 
+mod commands;
 mod hostile;
 mod ledger;
 mod memory;

@@ -56,6 +56,8 @@ struct Context {
     format: Format,
     /// Requests that are under way to the server.
     asked: VecDeque<(String, bool, bool)>,
+    /// The client's last request said that it was the last.
+    is_finished: bool,
     /// The server has read one.
     is_known: bool,
     answer: Answer,
@@ -157,6 +159,7 @@ impl Stage {
             id,
             format,
             asked: VecDeque::new(),
+            is_finished: false,
             is_known: false,
             answer: Answer::Going,
             audio_sent: Vec::new(),
@@ -179,6 +182,7 @@ impl Stage {
         };
         let client = &mut self.ends[CLIENT].connection;
         if client.send_input(&context.id, &input, Some(self.now)) == Ok(ClientVerdict::Sent) {
+            context.is_finished |= !continues;
             context.asked.push_back((transcript.to_owned(), continues, flush));
         }
     }
@@ -312,8 +316,9 @@ impl Stage {
                 assert_eq!(sent, Some((kind, items)));
             }
             Event::FlushDone { flush_id, .. } => assert_eq!(flush_id, Some(1)),
-            Event::Finished { owner, .. } => {
+            Event::Finished { owner, expired } => {
                 let context = &self.contexts[owner as usize];
+                assert_eq!(expired, !context.is_finished);
                 assert_eq!(context.answer, Answer::Done);
                 assert_eq!(
                     context.audio_heard, context.audio_sent,

@@ -94,6 +94,8 @@ pub(super) struct Witness {
     reader: FrameReader,
     sender: Role,
     is_closed: bool,
+    /// Pings that were sent.
+    pub(super) pings: usize,
 }
 
 impl Witness {
@@ -102,6 +104,7 @@ impl Witness {
             reader: FrameReader::new(peer_of(sender), 1 << 24),
             sender,
             is_closed: false,
+            pings: 0,
         }
     }
 
@@ -120,7 +123,8 @@ impl Witness {
                 Some(Incoming::Text { payload, .. }) => {
                     std::str::from_utf8(payload).expect("what we send as text is text");
                 }
-                Some(Incoming::Binary(_) | Incoming::Ping(_) | Incoming::Pong(_)) => {}
+                Some(Incoming::Ping(_)) => self.pings += 1,
+                Some(Incoming::Binary(_) | Incoming::Pong(_)) => {}
                 None => panic!("a frame was sent in part"),
             }
         }

@@ -3,8 +3,6 @@
 //! Input: a byte that tells the cuts, the stream of a server. With 255 as the first byte the rest are arguments of our
 //! server: a status, then names and values of headers, then a body, each behind the last with U+0001 between.
 
-use std::io::{self, Read, Write};
-
 use tungstenite::handshake::client::{ClientHandshake as TheirHandshake, Request};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::WebSocketConfig;
@@ -12,6 +10,7 @@ use voxwire_core::handshake::{AnswerFault, ClientHandshake, ERROR_BODY_BYTES, Se
 
 use super::{PlainHead, as_read, lines, pairs};
 use crate::cuts;
+use crate::tape::Tape;
 
 /// Makes a fixed request, so that seeds can hold the answer to it.
 const KEY: [u8; 16] = *b"the sample nonce";
@@ -131,25 +130,6 @@ fn judge_body(head: &PlainHead<'_>, body: &[u8], whole: &Outcome) {
     let length = usize::try_from(length).unwrap_or(usize::MAX).min(ERROR_BODY_BYTES);
     assert_eq!(whole.body, body[..length.min(body.len())]);
     assert_eq!(whole.is_done, body.len() >= length);
-}
-
-/// A socket that has received all it ever will, and forgets what it sends.
-struct Tape<'a>(&'a [u8]);
-
-impl Read for Tape<'_> {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.0.read(room)
-    }
-}
-
-impl Write for Tape<'_> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What `tungstenite` takes for an upgrade, we take, or refuse for the form of its head or for an extension.

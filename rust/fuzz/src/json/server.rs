@@ -2,14 +2,13 @@
 //!
 //! Input: the payload of a message.
 
-use std::mem::MaybeUninit;
-
 use voxwire_core::base64;
 use voxwire_core::message::encode;
 use voxwire_core::message::json::ErrorKind;
 use voxwire_core::message::{MessageError, ServerMessage, Timed, decode_server, decode_server_strict};
 
 use super::{Tree, member, members};
+use crate::room::Room;
 
 /// Decodes the payload in every way that there is.
 pub fn target(payload: &[u8]) {
@@ -60,9 +59,9 @@ fn compare_quick(payload: &[u8], utf8_checked: bool, strict: &Decoded<'_>) {
 }
 
 fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
-    let mut room = vec![MaybeUninit::new(0); base64::decoded_len(text)?];
-    base64::decode(text, &mut room).ok()?;
-    Some(crate::base64::initialised(&room))
+    let mut room = Room::new(base64::decoded_len(text)?);
+    base64::decode(text, room.slots()).ok()?;
+    Some(room.bytes())
 }
 
 fn compare_theirs(payload: &[u8], ours: &Decoded<'_>) {

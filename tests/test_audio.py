@@ -164,3 +164,20 @@ def test_a_resampler_refuses_other_channels_and_cut_frames():
     resampler = Resampler(S16, AudioFormat("pcm_s16le", 8000))
     with pytest.raises(ValueError, match="byte"):
         resampler.process(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"encoding": "pcm_s24le"}, ValueError, "pcm_s16le"),
+        ({"sample_rate": 0}, ValueError, "1 to 768000"),
+        ({"channels": 9}, ValueError, "1 to 8"),
+        ({"sample_rate": "8000"}, TypeError, "sample_rate must be of type int, not str"),
+        ({"sample_rate": 8000.0}, TypeError, "not float"),
+        ({"channels": True}, TypeError, "not bool"),
+        ({"encoding": None}, TypeError, "not NoneType"),
+    ],
+)
+def test_a_format_that_cannot_be_is_refused(values, error, words) -> None:
+    with pytest.raises(error, match=words):
+        AudioFormat(**values)

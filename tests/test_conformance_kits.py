@@ -72,7 +72,19 @@ class TestFlawed(EngineConformance):
 def run(directory: Path, source: str) -> subprocess.CompletedProcess[str]:
     (directory / "test_plugin.py").write_text(source)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_plugin.py"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:asyncio",
+            "-W",
+            "error",
+            "test_plugin.py",
+        ],
         cwd=directory,
         capture_output=True,
         text=True,

@@ -35,6 +35,7 @@ class AudioFormat:
 
     Raises:
         ValueError: A value is outside these.
+        TypeError: A value is of another type.
     """
 
     encoding: str = "pcm_s16le"
@@ -42,6 +43,10 @@ class AudioFormat:
     channels: int = 1
 
     def __post_init__(self) -> None:
+        for name, kind in (("encoding", str), ("sample_rate", int), ("channels", int)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} must be of type {kind.__name__}, not {type(value).__name__}")
         if self.encoding not in SAMPLE_WIDTHS:
             raise ValueError(f"unknown encoding {self.encoding!r}, known are {', '.join(SAMPLE_WIDTHS)}")
         if not 1 <= self.sample_rate <= 768_000:

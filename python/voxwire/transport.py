@@ -216,7 +216,7 @@ class Transport(asyncio.BufferedProtocol):
                     self.handler.handle_events(events)
                 # Events go first: a handler may still answer before a Close that the core has decided on.
                 data = self.connection.poll_transmit()
-                if data and self._socket is not None and not self._lost.done():
+                if data and self._socket is not None and not self._socket.is_closing():
                     self._socket.write(data)
                     self._written_bytes += len(data)
                     if self._look_at is None:
@@ -493,6 +493,7 @@ async def connect(
     except TimeoutError as error:
         transport.abort()
         if budget.expired():
+            _raise_refused(handshake)
             raise ConnectTimeout(f"no connection to {endpoint} within {timeout_s:g} s") from None
         raise ConnectError(f"cannot connect to {endpoint}{_reason(error)}") from error
     except ssl.SSLCertVerificationError as error:
@@ -503,6 +504,10 @@ async def connect(
         raise TlsError(f"TLS with {endpoint} failed: {error.reason or 'no TLS answer'}") from error
     except OSError as error:
         raise ConnectError(f"cannot connect to {endpoint}{_reason(error)}") from error
+    except ConnectError:
+        transport.abort()
+        _raise_refused(handshake)
+        raise
     except BaseException:
         transport.abort()
         raise
@@ -580,6 +585,12 @@ def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     if buffer is None:
         buffer = _read_buffers[loop] = memoryview(bytearray(_READ_BYTES))
     return buffer
+
+
+def _raise_refused(handshake: ClientHandshake) -> None:
+    """Raises the refusal whose head has come: its status is definite, though its body never ended."""
+    if handshake.status is not None and handshake.status >= 200 and handshake.failure is None:
+        raise HandshakeRefused(handshake.status, handshake.headers, handshake.body) from None
 
 
 def _address(name: Any) -> str:

@@ -39,7 +39,8 @@ class Client:
     Args:
         url: A base, whose path prefix is kept, or the full address up to ``/tts/websocket``; ``ws``, ``wss``, ``http``
             or ``https``; ``embedded:`` or ``embedded:ENGINE`` for a server in this process. None takes
-            ``VOXWIRE_URL``, else ``embedded:``.
+            ``VOXWIRE_URL``, else ``embedded:``. Without TLS a bit that a network flips inside valid base64 is seen by
+            nobody: true audio needs ``wss``.
         api_key: Sent as ``X-API-Key``. None takes ``VOXWIRE_API_KEY`` and, towards ``*.cartesia.ai`` over TLS alone,
             ``CARTESIA_API_KEY``.
         access_token: Sent as ``Authorization: Bearer``.

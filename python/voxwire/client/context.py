@@ -14,7 +14,7 @@ from voxwire.client.options import check_per_input
 from voxwire.client.record import Ledger
 from voxwire.client.refusals import failed_error
 from voxwire.client.wire import Wire
-from voxwire.exceptions import ContextEnded, ContextExpired, VoxwireError
+from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, VoxwireError
 from voxwire.protocol import Failed, Finished, Timestamps
 from voxwire.tasks import Scope
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from voxwire.playback import Heard, Output, Playback
 
 __all__ = ["Batches", "Consumer", "Context"]
+
+# What a word costs in memory.
+_WORD_BYTES = 128
 
 
 class Consumer(Protocol):
@@ -479,6 +482,10 @@ class Context:
                 Word(text, start_s + offset_s, end_s + offset_s, find(text)) for text, start_s, end_s in event.items
             )
             self._ledger.words += items
+            if len(self._ledger.words) * _WORD_BYTES > self._services.max_buffered_bytes:
+                # The record keeps them all, and no text that was pushed has so many.
+                self._end("failed", error=ProtocolError("too many word times", code="invalid_message"), how="fail")
+                return
             self._deliver(Words(items))
         else:
             sounds = tuple(Word(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in event.items)

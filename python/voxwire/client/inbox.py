@@ -6,14 +6,14 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from voxwire.client.events import Audio
+from voxwire.client.events import Audio, Phonemes, Words
 
 if TYPE_CHECKING:
     from voxwire.client.events import Event
 
 __all__ = ["Inbox", "joined"]
 
-# What an event costs beside its samples, so that very many small ones are bounded too.
+# What an event, or a word in it, costs beside its samples, so that very many small ones are bounded too.
 _EVENT_BYTES = 128
 
 
@@ -31,14 +31,14 @@ class Inbox:
     def put(self, event: Event) -> None:
         """Appends an event and wakes the waiter."""
         self._events.append(event)
-        self.size_bytes += _EVENT_BYTES + (len(event.data) if type(event) is Audio else 0)
+        self.size_bytes += _size_bytes(event)
         if self._waiter is not None:
             self.wake()
 
     def take(self) -> Event:
         """Takes the oldest event; there must be one."""
         event = self._events.popleft()
-        self.size_bytes -= _EVENT_BYTES + (len(event.data) if type(event) is Audio else 0)
+        self.size_bytes -= _size_bytes(event)
         return event
 
     def take_all(self) -> list[Event]:
@@ -72,6 +72,12 @@ class Inbox:
         finally:
             if self._waiter is waiter:
                 self._waiter = None
+
+
+def _size_bytes(event: Event) -> int:
+    if isinstance(event, Audio):
+        return _EVENT_BYTES + len(event.data)
+    return _EVENT_BYTES * (1 + len(event.items)) if isinstance(event, Words | Phonemes) else _EVENT_BYTES
 
 
 def joined(events: list[Event]) -> list[Event]:

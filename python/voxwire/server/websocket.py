@@ -94,15 +94,16 @@ class Door(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle | None = None
         self._answered = False
+        self._began_at = asyncio.get_running_loop().time()
 
     # --- asyncio tells us
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Starts the time for the whole handshake."""
+        """Starts the rest of the time for the whole handshake: that of TLS is over."""
         # A loop's own transports need not derive from asyncio's; they have its methods.
         self._transport = cast("asyncio.Transport", transport)
-        timeout_s = self.keeper.service.settings.handshake_timeout_s
-        self._timer = asyncio.get_running_loop().call_later(timeout_s, self.abort)
+        due = self._began_at + self.keeper.service.settings.handshake_timeout_s
+        self._timer = asyncio.get_running_loop().call_at(due, self.abort)
         self.keeper.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -199,7 +200,7 @@ class Door(asyncio.Protocol):
 
     def _hand_over(self) -> None:
         """Replays the head to uvicorn's own HTTP protocol."""
-        http = H11Protocol(self._config, self._server_state, self._app_state)
+        http = _Http(self._config, self._server_state, self._app_state)
         # Its log lines hold the query, and with it credentials.
         http.access_log = False
         http.connection_made(self._transport)
@@ -214,6 +215,25 @@ class Door(asyncio.Protocol):
             return
         self._transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+
+
+class _Http(H11Protocol):
+    """uvicorn's HTTP, for a peer that is not trusted."""
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes; only a whole request head ends the time that a connection may be idle, not its first byte."""
+        timer, self.timeout_keep_alive_task = self.timeout_keep_alive_task, None
+        cycle = self.cycle
+        super().data_received(data)
+        if timer is None:
+            return
+        if self.cycle is cycle and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = timer
+        else:
+            timer.cancel()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Says nothing: the door has seen every upgrade, and anybody could fill the log."""
 
 
 def _allows(allowed: tuple[str, ...], origin: str) -> bool:

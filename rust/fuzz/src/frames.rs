@@ -11,7 +11,7 @@ use crate::tape::Tape;
 
 /// Limits of a message, in bytes; the last is over what any seed holds.
 const LIMITS: [u64; 4] = [0, 125, 1000, 1 << 17];
-/// In the registry of close codes since 2015, but not in theirs.
+/// In the registry of close codes, but not in theirs.
 const BAD_GATEWAY: u16 = 1014;
 /// What the reader may hold beyond twice the bytes that came: its first allocation.
 const SLACK_BYTES: usize = 512;

@@ -81,7 +81,13 @@ def test_a_wrong_value_is_refused_before_any_io(arguments: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"url": 5}, {"url": "ws://h", "api_key": b"k"}, {"url": "ws://h", "ping_timeout_s": "1"}]
+    "arguments",
+    [
+        {"url": 5},
+        {"url": "ws://h", "api_key": b"k"},
+        {"url": "ws://h", "ping_timeout_s": "1"},
+        {"url": "ws://127.0.0.1", "max_buffered_bytes": 1.5},
+    ],
 )
 def test_a_wrong_type_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(TypeError):

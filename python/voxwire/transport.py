@@ -38,8 +38,8 @@ _WRITE_LIMIT_BYTES = 4 * 1024 * 1024
 # After the last frame we stop sending and wait for the peer's end of stream: closing a socket with unread bytes in it
 # sends a reset, which can overtake our Close frame.
 _LINGER_S = 1.0
-# How often it is looked at what the peer took of that which was sent, and how much of it counts: more than a ping, which
-# the system of a peer that hangs takes too.
+# How often it is looked at what the peer took of what was sent, and how much of it counts: more than a ping, which the
+# system of a peer that hangs takes too.
 _LOOK_S = 1.0
 _PROGRESS_BYTES = 1024
 

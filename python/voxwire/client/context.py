@@ -417,6 +417,8 @@ class Context:
         if stalls is not None:
             self._ledger.stalls = stalls
         self._ledger.underruns = underruns
+        if self._error is not None and isinstance(self._error, VoxwireError):
+            self._error.record = self.record
 
     def note_raised(self) -> None:
         """The playback has raised the failure of the context."""

@@ -13,11 +13,9 @@ import orjson
 
 from voxwire.audio import SAMPLE_RATES, AudioFormat
 
-__all__ = ["DEFAULT_BUFFER_DELAY_MS", "ContextOptions", "InputOptions"]
+__all__ = ["ContextOptions", "InputOptions"]
 
 _DEFAULT_MODEL = "sonic-latest"
-# protocol.md 7.1: what the server takes where ``max_buffer_delay_ms`` is absent.
-DEFAULT_BUFFER_DELAY_MS = 3000
 
 _STRINGS = frozenset({"language", "locale", "model_id", "normalization", "pronunciation_dict_id"})
 _SWITCHES = frozenset({"add_phoneme_timestamps", "add_timestamps", "use_normalized_timestamps"})
@@ -31,11 +29,11 @@ class InputOptions:
 
     Attributes:
         settings: One JSON object.
-        buffer_delay_ms: Milliseconds for which the server may hold the text back.
+        buffer_delay_ms: Milliseconds for which the server may hold the text back; None for the protocol's default.
     """
 
     settings: bytes
-    buffer_delay_ms: int
+    buffer_delay_ms: int | None
 
 
 class ContextOptions:
@@ -76,9 +74,11 @@ class ContextOptions:
                 "sample_rate": audio_format.sample_rate,
             },
         }
-        delay_ms = fields.get("max_buffer_delay_ms", DEFAULT_BUFFER_DELAY_MS)
-        # A delay that the server will refuse must not reach the core as a time.
-        return InputOptions(orjson.dumps(written), min(max(delay_ms, 0), 60_000))
+        delay_ms = fields.get("max_buffer_delay_ms")
+        if delay_ms is not None:
+            # A delay that the server will refuse must not reach the core as a time.
+            delay_ms = min(max(delay_ms, 0), 60_000)
+        return InputOptions(orjson.dumps(written), delay_ms)
 
 
 def check_per_input(per_input: dict[str, Any]) -> dict[str, Any]:

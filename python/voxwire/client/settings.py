@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["Settings"]
 
+_WHOLE = frozenset({"max_buffered_bytes", "max_contexts"})
 _OPTIONAL = frozenset({"max_contexts", "inactivity_timeout_s", "ping_interval_s"})
 
 
@@ -34,5 +35,7 @@ class Settings:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+            if name in _WHOLE and not isinstance(value, int):
+                raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
             if not value > 0:
                 raise ValueError(f"{name} is {value}, must be more than 0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 import uuid
@@ -184,6 +185,7 @@ class Server:
             log_config=None,
             server_header=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=math.ceil(self.settings.handshake_timeout_s),
             timeout_graceful_shutdown=_HTTP_END_S,
         )
         config.load()

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from voxwire.audio import SAMPLE_RATES, SAMPLE_WIDTHS, AudioFormat
+from voxwire.protocol import LIMITS
 from voxwire.server import languages
 from voxwire.server.refusal import Refusal
 from voxwire.server.versions import STRUCTURED_ERRORS, VOICE_BY_ID_ONLY
@@ -38,7 +39,7 @@ __all__ = [
     "last_speakable",
 ]
 
-DEFAULT_BUFFER_DELAY_MS = 3000
+DEFAULT_BUFFER_DELAY_MS = LIMITS["buffer_delay_ms"]
 
 _SPEEDS = {"slow": 0.8, "normal": 1.0, "fast": 1.2}
 _MODELS = (

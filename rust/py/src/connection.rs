@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use voxwire_core::connection::{self, Config, Host, Input, OutOfMemory};
-use voxwire_core::context::{ClientVerdict, ServerAction, ServerEvent, ServerInput, ServerState};
+use voxwire_core::context::{BUFFER_DELAY_MS, ClientVerdict, ServerAction, ServerEvent, ServerInput, ServerState};
 use voxwire_core::error::close_code;
 use voxwire_core::frame::Role;
 use voxwire_core::message::{TimestampKind, encode};
@@ -218,7 +218,7 @@ impl Connection {
     }
 
     #[pyo3(signature = (
-        context_id, transcript, *, continues, flush = false, settings, buffer_delay_ms = 3000, now = None
+        context_id, transcript, *, continues, flush = false, settings, buffer_delay_ms = None, now = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword of the Python signature")]
     fn send_input(
@@ -228,7 +228,7 @@ impl Connection {
         continues: bool,
         flush: bool,
         settings: &Bound<'_, PyAny>,
-        buffer_delay_ms: u32,
+        buffer_delay_ms: Option<u32>,
         now: Option<f64>,
     ) -> PyResult<&'static str> {
         let now = moment(now)?;
@@ -238,7 +238,7 @@ impl Connection {
                 continues,
                 flush,
                 settings,
-                buffer_delay_ms,
+                buffer_delay_ms: buffer_delay_ms.unwrap_or(BUFFER_DELAY_MS),
             };
             self.core.send_input(context_id, &input, now)
         })?

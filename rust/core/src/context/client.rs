@@ -6,6 +6,9 @@ use ClientAction as Action;
 use ClientEvent as Event;
 use ClientState as State;
 
+/// Milliseconds that a server may hold text back where an input does not say (protocol.md 7.1).
+pub const BUFFER_DELAY_MS: u32 = 3000;
+
 /// Seconds for which a cancelled id is remembered where the server sends no last message for it.
 pub const TOMBSTONE_S: f64 = 300.0;
 

@@ -10,8 +10,8 @@ mod server;
 use unicode_general_category::{GeneralCategory, get_general_category};
 
 pub use client::{
-    CLIENT_TABLE, ClientAction, ClientContext, ClientEvent, ClientInput, ClientState, ClientVerdict, Received,
-    TOMBSTONE_S,
+    BUFFER_DELAY_MS, CLIENT_TABLE, ClientAction, ClientContext, ClientEvent, ClientInput, ClientState, ClientVerdict,
+    Received, TOMBSTONE_S,
 };
 pub use server::{
     FAILED_S, REMEMBERED_CONTEXTS, REMEMBERED_S, SERVER_TABLE, ServerAction, ServerContexts, ServerEvent, ServerInput,

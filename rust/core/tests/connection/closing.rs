@@ -281,7 +281,10 @@ fn a_server_can_tell_its_contexts_of_a_broken_rule() {
     assert_eq!(closed(&end.poll_events()).code, 1002);
     end.send_done("a").expect("before the Close");
     let lines = sent(&mut end);
-    assert!(lines[0].contains("done") && lines[1].starts_with("close Some(1002)"), "{lines:?}");
+    assert!(
+        lines[0].contains("done") && lines[1].starts_with("close Some(1002)"),
+        "{lines:?}"
+    );
     assert_eq!((lines.len(), end.state()), (2, State::Closed));
 }
 

@@ -277,6 +277,40 @@ def test_serve_refuses_an_open_port_without_a_key(tmp_path: Path) -> None:
     assert_one_line(voxwire("serve", "--host", "0.0.0.0", "--port", "0", cwd=tmp_path), 2, "--no-auth")
 
 
+@pytest.mark.parametrize("keys", ['"k-file"', '["other", "k-file"]'])
+def test_a_repeatable_option_in_the_file_is_one_text_or_a_list(keys: str, tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text(f'port = 0\nengine = "tone"\napi_key = {keys}\n')
+    process = subprocess.Popen(
+        [VOXWIRE, "serve", "--config", "serve.toml"], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        url = json.loads(process.stdout.readline())["ws"]
+        said = voxwire("say", "x", "--to", "null:", "--url", url, "--api-key", "k-file", cwd=tmp_path)
+        assert said.returncode == 0, said.stderr
+        assert voxwire("say", "x", "--to", "null:", "--url", url, "--api-key", "k", cwd=tmp_path).returncode == 4
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("api_key = 3", ("api_key must be text or a list of texts",)),
+        ('engine_option = "x"', ("--engine-option", "K=V")),
+        ("port = 'abc'", ("--port", "abc")),
+        ("engine_option = {depth = 1}", ("--engine-option: unknown option 'depth'",)),
+        ("bogus = 1", ("bogus",)),
+        ("bogus", ("serve.toml", "line 1")),
+    ],
+)
+def test_a_wrong_file_of_settings_is_one_line(line: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "serve.toml").write_text(f"{line}\n")
+    arguments = ("serve", "--engine", "tone", *(() if "port" in line else ("--port", "0")), "--config", "serve.toml")
+    assert_one_line(voxwire(*arguments, cwd=tmp_path), 2, *words)
+
+
 def test_an_interrupt_is_status_130(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [VOXWIRE, "say", "--url", "embedded:tone", "--to", "null:"],
@@ -301,3 +335,41 @@ def test_version(tmp_path: Path) -> None:
     from voxwire.protocol import __version__
 
     assert __version__ in voxwire("--version", cwd=tmp_path).stdout
+
+
+def test_sighup_reads_keys_and_voices_anew(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text('engine = "tone"\nport = 0\napi_key = ["first"]\n')
+    process = subprocess.Popen(
+        [VOXWIRE, "--log-level", "info", "serve", "--config", config],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def status(key: str, voice: str) -> int:
+        arguments = ["--url", announced["ws"], "--api-key", key, "--voice", voice, "--to", "null:"]
+        return voxwire("say", "Hi.", *arguments, cwd=tmp_path).returncode
+
+    def reread(expected: str) -> None:
+        process.send_signal(signal.SIGHUP)
+        assert expected in next(line for line in process.stderr if "voices" in line)
+
+    try:
+        announced = json.loads(process.stdout.readline())
+        assert (status("first", "tone-1"), status("second", "tone-1"), status("first", "alias")) == (0, 4, 2)
+        config.write_text('engine = "tone"\nport = 0\napi_key = ["second"]\n[voices]\nalias = "tone-2"\n')
+        reread("read anew")
+        assert (status("first", "tone-1"), status("second", "tone-1"), status("second", "alias")) == (4, 0, 0)
+        config.write_text('engine = "tone"\nport = 0\napi_key = [5]\n')
+        reread("stay as they were")
+        assert status("second", "alias") == 0
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+        process.stderr.close()

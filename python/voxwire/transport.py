@@ -113,6 +113,8 @@ class Endpoint:
             raise ValueError("URL holds a blank, a control character or one beyond ASCII; percent-encode it")
         parts = urlsplit(url)
         if parts.scheme not in {"ws", "wss", "http", "https"}:
+            if "//" not in url:
+                raise ValueError(f"URL without a scheme, did you mean ws://{url}")
             raise ValueError(f"URL scheme {parts.scheme!r}, must be ws, wss, http or https")
         if not parts.hostname:
             raise ValueError("URL without a host, must be like wss://host:port/path")
@@ -121,7 +123,11 @@ class Endpoint:
         if parts.fragment:
             raise ValueError("URL with a fragment, which a WebSocket has not")
         tls = parts.scheme in {"wss", "https"}
-        port = parts.port if parts.port is not None else (443 if tls else 80)
+        try:
+            given = parts.port
+        except ValueError:
+            raise ValueError("URL with a bad port, must be a number from 0 to 65535") from None
+        port = given if given is not None else (443 if tls else 80)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return cls(parts.hostname, port, tls, target)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,22 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path}: {error}", ctx=context, param=parameter) from error
     flags = {option.name for option in context.command.params}
+    for option in context.command.params:
+        if isinstance(option, click.Option) and option.multiple and option.name in values:
+            values[option.name] = _several(values[option.name], f"{path}: {option.name}", context, parameter)
     # What is also a flag comes after the flag and the environment; the rest goes to the settings as it is.
     context.obj = {key: value for key, value in values.items() if key not in flags}
-    options = values.get("engine_option", {})
     context.default_map = {key: value for key, value in values.items() if key in flags}
-    if isinstance(options, dict) and options:
-        context.default_map["engine_option"] = [f"{key}={value}" for key, value in options.items()]
+
+
+def _several(value: Any, name: str, context: click.Context, parameter: click.Parameter) -> list[str]:
+    """What a repeatable option may be in the file: one text, a list of them, or a table of ``K = V``."""
+    if isinstance(value, dict):
+        return [f"{key}={item}" for key, item in value.items()]
+    several = [value] if isinstance(value, str) else value
+    if not isinstance(several, list) or not all(isinstance(item, str) for item in several):
+        raise click.BadParameter(f"{name} must be text or a list of texts", ctx=context, param=parameter)
+    return several
 
 
 @click.command(context_settings={"auto_envvar_prefix": "VOXWIRE_SERVE"})
@@ -75,20 +86,36 @@ def _read_config(context: click.Context, parameter: click.Parameter, path: str |
 def serve(context: click.Context, /, **flags: Any) -> int:
     """Serves speech until SIGTERM. Prints one line of JSON when it accepts connections.
 
-    Every option is also read from VOXWIRE_SERVE_OPTION and, as a key with underscores, from the TOML file.
+    Every option is also read from VOXWIRE_SERVE_OPTION and, as a key with underscores, from the TOML file. SIGHUP reads
+    keys and voices anew.
     """
-    values = {_SETTING_NAMES.get(name, name): value for name, value in flags.items() if value not in (None, (), {})}
-    further: dict[str, Any] = context.obj or {}
-    if clash := sorted(set(_SETTING_NAMES.values()) & further.keys()):
-        raise click.UsageError(f"unknown key {clash[0]!r} in the configuration file")
     try:
-        settings = Settings.make(**further | values)
+        settings = _settings(context.obj or {}, flags)
     except ConfigurationError as error:
-        raise click.UsageError(_in_flags(str(error), flags)) from None
+        raise click.UsageError(str(error)) from None
+    arguments = sys.argv[sys.argv.index("serve") + 1 :]
+
+    def reread() -> Settings:
+        try:
+            anew = serve.make_context("serve", list(arguments))
+            return _settings(anew.obj or {}, anew.params)
+        except click.ClickException as error:
+            raise ConfigurationError(error.format_message()) from None
+
     try:
-        return run(settings)
+        return run(settings, reread=reread)
     except ConfigurationError as error:
         raise ConfigurationError(_in_flags(str(error), flags)) from error
+
+
+def _settings(further: dict[str, Any], flags: dict[str, Any]) -> Settings:
+    values = {_SETTING_NAMES.get(name, name): value for name, value in flags.items() if value not in (None, (), {})}
+    if clash := sorted(set(_SETTING_NAMES.values()) & further.keys()):
+        raise ConfigurationError(f"unknown key {clash[0]!r} in the configuration file")
+    try:
+        return Settings.make(**further | values)
+    except ConfigurationError as error:
+        raise ConfigurationError(_in_flags(str(error), flags)) from None
 
 
 def _in_flags(message: str, flags: dict[str, Any]) -> str:

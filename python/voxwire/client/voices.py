@@ -129,7 +129,7 @@ def _page(
                 retry_after_s=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
             ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _network_error(error) from error
+        raise _network_error(error, f"{request.host}") from error
     try:
         page = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -139,13 +139,13 @@ def _page(
     return page
 
 
-def _network_error(error: Exception) -> ConnectError:
+def _network_error(error: Exception, host: str) -> ConnectError:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return TlsError(f"the certificate is not trusted: {cause.verify_message}", code="tls_untrusted")
+        return TlsError(f"the certificate of {host} is not trusted: {cause.verify_message}", code="tls_untrusted")
     if isinstance(cause, ssl.SSLError):
-        return TlsError(f"TLS failed: {cause.reason or 'no TLS answer'}")
+        return TlsError(f"TLS with {host} failed: {cause.reason or 'no TLS answer'}")
     if isinstance(cause, TimeoutError):
-        return ConnectTimeout("no answer to the request for voices in time")
+        return ConnectTimeout(f"{host} did not answer the request for its voices in time")
     detail = cause.strerror.lower() if isinstance(cause, OSError) and cause.strerror else "the HTTP answer broke off"
-    return ConnectError(f"cannot list voices: {detail}")
+    return ConnectError(f"cannot list the voices of {host}: {detail}")

@@ -59,8 +59,8 @@ class Settings(BaseModel):
         cancel_done: A cancel is answered with ``done``.
         max_connections: WebSockets at once.
         max_handshakes: Connections at once whose request head has not come yet.
-        handshake_timeout_s: Longest time from the accept to the answer of the upgrade, and of an HTTP connection between
-            two requests.
+        handshake_timeout_s: Longest time from the accept to the answer of the upgrade, and of an HTTP connection from
+            one request to the next.
         context_text_bytes: UTF-8 bytes of text that one context may hold unspoken.
     """
 

@@ -63,7 +63,11 @@ class EngineHost:
             ConfigurationError: An option is unknown or wrong.
             EngineError: It cannot work here.
         """
-        engine: Engine = plugins.load(plugins.ENGINES, name)()
+        kind: type[Engine] = plugins.load(plugins.ENGINES, name)
+        try:
+            engine = kind()
+        except Exception as error:
+            raise _not_started(name, error) from error
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await engine.start(dict(options))
@@ -74,6 +78,11 @@ class EngineHost:
             raise EngineError(
                 f"engine {name} was not ready after {_START_TIMEOUT_S:.0f} s", code="engine_timeout"
             ) from None
+        except EngineError:
+            raise
+        except Exception as error:
+            await _stop(name, engine)
+            raise _not_started(name, error) from error
         return cls(name, engine)
 
     @property
@@ -122,6 +131,10 @@ class EngineHost:
                     yield piece
             finally:
                 await speech.aclose()
+
+
+def _not_started(name: str, error: Exception) -> EngineError:
+    return EngineError(f"engine {name} could not be started: {type(error).__name__}: {error}", code="engine_failed")
 
 
 async def _stop(name: str, engine: Engine) -> None:

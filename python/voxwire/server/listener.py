@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import socket
 import ssl
 import uuid
@@ -223,7 +224,12 @@ def _listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = found[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ConfigurationError(f"cannot listen on {host} port {port}: {error.strerror or error}") from error
+        raise ConfigurationError(f"cannot listen on {host} port {port}: {_cause(error)}") from error
+
+
+def _cause(error: OSError) -> str:
+    # The system's own words: asyncio and `create_server` wrap them in the address, which the message has already.
+    return (os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error.strerror)).lower()
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:

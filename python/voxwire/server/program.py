@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from voxwire.server.config import ConfigurationError
 from voxwire.server.listener import Server
 from voxwire.tasks import Scope
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_log = logging.getLogger(__name__)
+
 _PATH = "/tts/websocket"
 _DRAINED = 0
 _AT_ONCE = 1
@@ -27,7 +31,7 @@ _INTERRUPTED = 130
 _QUICK_STOP_S = 1.0
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, reread: Callable[[], Settings] | None = None) -> int:
     """Runs a server until SIGTERM or SIGINT, and returns the exit status.
 
     The first signal drains (0 after SIGTERM, 130 after SIGINT), a second one ends at once (1). Once connections are
@@ -35,6 +39,8 @@ def run(settings: Settings) -> int:
 
     Args:
         settings: Checked settings.
+        reread: Called at SIGHUP for the settings as they are now: keys and voices are taken over, and what is
+            connected stays so. A refusal of them is logged and changes nothing. None ignores SIGHUP.
 
     Raises:
         ConfigurationError: It refuses to start.
@@ -42,10 +48,10 @@ def run(settings: Settings) -> int:
         EngineError: The engine cannot work here.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings))
+        return runner.run(_serve(settings, reread))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, reread: Callable[[], Settings] | None) -> int:
     loop = asyncio.get_running_loop()
     first: asyncio.Future[int] = loop.create_future()
     second = asyncio.Event()
@@ -60,6 +66,8 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(ours, handle, ours)
     server = Server(settings)
     await server.start()
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, _readmit, server, reread)
     _say_where(server)
     number = await first
     scope = Scope()
@@ -73,6 +81,17 @@ async def _serve(settings: Settings) -> int:
     await scope.close(_QUICK_STOP_S)
     server.abort()
     return _AT_ONCE
+
+
+def _readmit(server: Server, reread: Callable[[], Settings] | None) -> None:
+    if reread is None:
+        return
+    try:
+        server.service.admit(reread())
+    except ConfigurationError as error:
+        _log.error("keys and voices stay as they were: %s", error)
+    else:
+        _log.info("keys and voices were read anew")
 
 
 async def _end(server: Server) -> None:

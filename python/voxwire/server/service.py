@@ -41,14 +41,9 @@ class Service:
     def __init__(self, settings: Settings, host: EngineHost) -> None:
         self.settings = settings
         self.host = host
-        self.voices = Catalogue(
-            host.name,
-            host.voices,
-            aliases=settings.voices,
-            default=settings.default_voice,
-            unknown_is_default=settings.unknown_voice == "default",
-        )
-        self.keyring = Keyring(settings.api_keys)
+        self.voices: Catalogue
+        self.keyring: Keyring
+        self.admit(settings)
         self.accounts = Accounts(settings.concurrency)
         self.sessions: set[Session] = set()
         self.scope = Scope()
@@ -57,6 +52,21 @@ class Service:
         self._live_contexts = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def admit(self, settings: Settings) -> None:
+        """Takes the keys and the voices of these settings; what is connected stays so (faults.md H3).
+
+        Raises:
+            ConfigurationError: An alias or the default names no voice; then nothing was changed.
+        """
+        self.voices = Catalogue(
+            self.host.name,
+            self.host.voices,
+            aliases=settings.voices,
+            default=settings.default_voice,
+            unknown_is_default=settings.unknown_voice == "default",
+        )
+        self.keyring = Keyring(settings.api_keys)
 
     @property
     def ready(self) -> bool:

@@ -1,11 +1,10 @@
 //! One end against a peer that may do anything. Two connections live the same life, one of which gets every read in
 //! pieces: they must not differ.
 
-use voxwire_core::connection::{Config, Connection, Event, PING_INTERVAL_S, State, UNUSABLE_MESSAGES};
-use voxwire_core::error::close_code;
+use voxwire_core::connection::{Config, Connection, PING_INTERVAL_S, State, UNUSABLE_MESSAGES};
 use voxwire_core::frame::Role;
 
-use super::ledger::{Ledger, Seen};
+use super::ledger::Ledger;
 use super::memory::Memory;
 use super::script::Script;
 use super::wire::{self, Witness};
@@ -42,7 +41,6 @@ pub(super) struct Stage {
     pub(super) pinged: usize,
     fed: usize,
     answered: usize,
-    parted: bool,
 }
 
 /// Plays a script to its end, then loses the stream.
@@ -72,14 +70,10 @@ pub(super) fn play(role: Role, messages: bool, mut script: Script<'_>) {
         pinged: 0,
         fed: 0,
         answered: 0,
-        parted: false,
     };
     while !script.is_over() {
         let step = script.byte();
         stage.step(step & 0x7f, &mut script);
-        if stage.parted {
-            return;
-        }
         stage.drain(step & 0x80 == 0);
     }
     stage.both(|end, _| end.handle_eof(None));
@@ -101,28 +95,20 @@ impl Stage {
     }
 
     fn drain(&mut self, transmits: bool) {
-        let events = self.both(|end, _| end.poll_events().into_iter().map(without_index).collect::<Vec<_>>());
+        let events = self.both(|end, _| end.poll_events());
         for event in &events {
             self.ledger.take(event);
         }
         if transmits {
-            let whole = self.whole.poll_transmit();
-            let cut = self.cut.poll_transmit();
-            self.witness.read(&whole, !self.sent_raw);
+            let sent = self.both(|end, _| end.poll_transmit());
+            self.witness.read(&sent, !self.sent_raw);
             let due = (self.now / PING_INTERVAL_S).floor();
             let pings = self.witness.pings.saturating_sub(self.pinged);
             assert!(pings as f64 <= due, "{pings} pings of its own in {} s", self.now);
-            assert!(whole == cut || self.ledger.is_closed, "the cut changed what is sent");
         }
-        let (state, timeout, counters) = self.both(|end, _| {
-            assert!(end.transmit_size() == 0 || !transmits, "bytes stay behind");
-            let mut counters = end.counters();
-            if end.state() == State::Closed {
-                // A message that broke the connection counts where it came whole.
-                counters.messages = 0;
-            }
-            (end.state(), end.poll_timeout(), counters)
-        });
+        let (state, timeout, counters, unsent) =
+            self.both(|end, _| (end.state(), end.poll_timeout(), end.counters(), end.transmit_size()));
+        assert!(unsent == 0 || !transmits, "bytes stay behind");
         // What came before the end may be answered until the next look at what is to be sent.
         let is_closed = state == State::Closed;
         assert!(
@@ -147,8 +133,6 @@ impl Stage {
             self.cut.handle_data(data, Some(now), &self.host);
         }
         self.fed += data.len();
-        // While a client closes, text that is wrong is seen only where it comes in pieces: the two then part.
-        self.parted = self.whole.state() == State::Closing && self.cut.state() == State::Closed;
         // The end of a connection may take back what was not polled yet.
         self.answered += self.whole.transmit_size().saturating_sub(before);
         let bound = ANSWER_FACTOR * self.fed + CANCEL_BYTES * self.opened as usize + CLOSE_BYTES;
@@ -210,19 +194,5 @@ impl Stage {
             self.whole.poll_timeout().is_none_or(|due| due > now),
             "woken in vain at {now}"
         );
-    }
-}
-
-/// Takes out of the end of a connection where its text was found wrong: where a frame came whole that is the start of the
-/// character, else the byte that spoilt it.
-fn without_index(event: Seen) -> Seen {
-    match event {
-        Event::Closed(mut closed) if closed.code == close_code::INVALID_DATA => {
-            let digits = |digit: char| digit.is_ascii_digit();
-            closed.reason = closed.reason.trim_end_matches(digits).to_owned();
-            closed.error = closed.error.map(|error| error.trim_end_matches(digits).to_owned());
-            Event::Closed(closed)
-        }
-        event => event,
     }
 }

@@ -705,6 +705,26 @@ async def test_an_attached_consumer_gets_what_waited_then_all_the_rest_and_the_e
         assert (await peer.receive())["context_id"] == marker.id
 
 
+@pytest.mark.parametrize("kind", ["phonemes", "words"])
+async def test_times_count_by_their_number(kind: str) -> None:
+    # Few bytes on the wire, many objects here: what waits is bounded, and so are the words that a record keeps.
+    many = [("a", 0.0, 0.0)] * 100
+    event = timestamps("", *many)
+    columns = event.pop("word_timestamps")
+    async with connected(max_buffered_bytes=8192) as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        event["context_id"] = context.id
+        if kind == "words":
+            peer.send(event | {"word_timestamps": columns})
+        else:
+            sounds = {"phonemes": columns["words"], "start": columns["start"], "end": columns["end"]}
+            peer.send(event | {"type": "phoneme_timestamps", "phoneme_timestamps": sounds})
+        assert await peer.receive() == {"context_id": context.id, "cancel": True}
+        with pytest.raises(voxwire.VoxwireError) as caught:
+            await collect(context)
+        assert caught.value.code == {"phonemes": "consumer_too_slow", "words": "invalid_message"}[kind]
+
+
 async def test_a_consumer_that_holds_too_much_fails_its_context() -> None:
     async with connected(max_buffered_bytes=100) as (client, peer), client.context("a", **options()) as context:
         await peer.receive()

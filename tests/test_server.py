@@ -156,6 +156,7 @@ class TestHandshake:
             (upgrade(*[f"X{number}: y" for number in range(70)]), 431),
             (upgrade(line=f"GET /tts/websocket?{'y' * 9000} HTTP/1.1"), 414),
             (upgrade(without="Upgrade"), 400),
+            (upgrade(line="GET //[/tts/websocket HTTP/1.1"), 400),
         ],
     )
     async def test_bad_heads(self, running, sent, status):
@@ -270,6 +271,36 @@ class TestRoutes:
         async with httpx.AsyncClient(base_url=running.http_url, limits=httpx.Limits(max_connections=1)) as http:
             for _ in range(3):
                 assert (await http.get("/healthz")).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("first", "drip"),
+        [
+            (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /healthz HTTP/1.1\r\nX: "),
+            (b"POST /voices HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n", b""),
+        ],
+    )
+    async def test_what_comes_byte_by_byte_keeps_no_connection_open(self, first, drip):
+        async with server.serve(engine="tone", handshake_timeout_s=0.5) as running:
+            endpoint = Endpoint.parse(running.url)
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+            writer.write(first + drip)
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionError):
+                    while True:
+                        try:
+                            async with asyncio.timeout(0.1):
+                                if not await reader.read(65536):
+                                    break
+                        except TimeoutError:
+                            writer.write(b"x")
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def test_upgrades_of_strangers_fill_no_log(self, running, caplog):
+        answer = await raw(running.url, upgrade("Connection: close", line="GET /elsewhere HTTP/1.1"))
+        assert answer.startswith(b"HTTP/1.1 404 ")
+        assert "upgrade" not in caplog.text.lower()
 
     async def test_a_websocket_on_a_used_connection_is_refused_and_closed(self, running):
         answer = await raw(running.url, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade())

@@ -612,6 +612,41 @@ class TestEnd:
             await asyncio.wait_for(draining, 5)
         await running.close()
 
+    @pytest.mark.parametrize(
+        ("violation", "code"),
+        [
+            (b"\x81\xff" + (1 << 20 | 1).to_bytes(8, "big") + bytes(4), 1009),
+            (b"\xc1\x80" + bytes(4), 1002),
+            (b"\x81\x82" + bytes(4) + b"a\xff", 1007),
+        ],
+    )
+    async def test_live_contexts_are_told_before_a_broken_rule_closes(self, client, violation, code):
+        client.send(request("c1", "One two three. ", continue_=True))
+        client.send(request("c2", "Four.", continue_=True))
+        seen: set[str] = set()
+        while len(seen) < 2:
+            seen.add((await client.receive())["context_id"])
+        client._writer.write(violation)
+        told = {}
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                message = await client.receive()
+                assert message["context_id"] not in told
+                if message["type"] == "error":
+                    told[message["context_id"]] = message["status_code"]
+        assert told == {"c1": 500, "c2": 500}
+        assert caught.value.code == code
+
+    async def test_text_that_makes_no_sound_holds_nobody_up(self, client):
+        client.send(request("c1", '<break time="0s"/>' * 40_000 + "Hi"))
+        client.send(request("c2", "Hi."))
+        ended = []
+        while len(ended) < 2:
+            message = await client.receive()
+            if message["type"] == "done":
+                ended.append(message["context_id"])
+        assert ended == ["c2", "c1"]
+
     async def test_a_lost_client_leaves_nothing(self):
         async with server.serve(engine="tone", engine_options={"delay_ms_per_word": "100"}) as running:
             async with await RawClient.open(running.url) as client:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from voxwire import transport as transports
-from voxwire.protocol import Closed, Connection, Message
+from voxwire.protocol import ClientHandshake, Closed, Connection, Message
 from voxwire.transport import Endpoint, HandshakeRefused, Transport, attach_socket, connect
 
 if TYPE_CHECKING:
@@ -132,19 +132,22 @@ class TestFairness:
             ends = []
             for name in ("flood", "other"):
                 ours, theirs = socket.socketpair()
+                notes = Notes(name, journal)
+                core = Connection("server", messages=False, ping_interval_s=None)
+                ends.append((await attach_socket(ours, core, notes), notes, theirs))
+            await asyncio.sleep(0.01)
+            # Both wait in their sockets before anything is read.
+            for (_, _, theirs), count in zip(ends, (5_000, 1), strict=True):
                 client = Connection("client", messages=False, ping_interval_s=None)
-                # Both wait in their sockets before anything is read.
-                for _ in range(5_000 if name == "flood" else 1):
+                for _ in range(count):
                     client.send_text("0123456789")
                 theirs.sendall(client.poll_transmit())
-                notes = Notes(name, journal)
-                ends.append((await attach_socket(ours, server_core(0.0), notes), notes, theirs))
             while ends[0][1].count < 5_000:
-                await asyncio.sleep(0)
-            assert journal.index("other") < 3_000
+                await asyncio.sleep(0.001)
             for transport, _, theirs in ends:
                 theirs.close()
                 await transport.wait_closed()
+            assert journal.index("other") < 3_000
 
         run(loop, test)
 
@@ -169,15 +172,17 @@ class TestAwkwardMoments:
         async def test() -> None:
             ours, theirs = socket.socketpair()
             notes = Notes()
-            transport = Transport(notes, write_limit_bytes=1000)
+            handshake = ClientHandshake(host="h", target="/", key=bytes(16))
+            transport = Transport(notes, write_limit_bytes=1000, handshake=handshake)
             await asyncio.get_running_loop().create_connection(lambda: transport, sock=ours)
-            transport.connection = Connection("client", messages=False, ping_interval_s=None)
+            # After its upgrade, and before whoever awaits that runs.
             transport.abort()
-            fresh = Connection("client", messages=False, ping_interval_s=None)
-            transport.start(fresh, b"")
-            assert (await notes.closed).code == 1006
-            assert fresh.state == "closed"
             theirs.close()
+            await transport.wait_closed()
+            core = Connection("client", messages=False)
+            transport.start(core, b"")
+            assert (await notes.closed).code == 1006
+            assert core.state == "closed"
 
         run(loop, test)
 

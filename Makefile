@@ -44,7 +44,9 @@ test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 
 lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo clippy --manifest-path rust/fuzz/Cargo.toml --all-targets --locked --quiet -- -D warnings
 	$(BIN)/ruff format --check --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff check --quiet $(PYTHON_SOURCES)
 	$(MYPY)
@@ -56,8 +58,9 @@ bench: $(STAMPS)/core $(STAMPS)/test
 FUZZ_SECONDS ?= 60
 fuzz: tools
 	@command -v cargo-fuzz >/dev/null || { echo 'cargo-fuzz is missing: cargo install cargo-fuzz --locked' >&2; exit 1; }
-	cd rust/fuzz && for target in $$(cargo fuzz list); do \
-	  RUSTC_BOOTSTRAP=1 cargo fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	cd rust/fuzz && for target in $$(cargo fuzz list --fuzz-dir .); do mkdir -p corpus/$$target && \
+	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --features libfuzzer $$target corpus/$$target seeds/$$target -- \
+	    -max_total_time=$(FUZZ_SECONDS) -max_len=1024 -rss_limit_mb=512 -timeout=5 || exit 1; done
 
 docs: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	$(BIN)/python -m pytest -q tests/test_docs.py

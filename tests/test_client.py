@@ -612,7 +612,7 @@ async def test_voices_of_a_server_that_is_not_there() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         async with voxwire.Client(f"http://127.0.0.1:{unused.getsockname()[1]}") as client:
-            with pytest.raises(voxwire.ConnectError, match="cannot list the voices of 127.0.0.1"):
+            with pytest.raises(voxwire.ConnectError, match=r"cannot list the voices of 127\.0\.0\.1"):
                 await client.voices()
     async with ScriptedServer() as server, voxwire.Client(server.url, connect_timeout_s=0.1) as client:
         server.silent = True

@@ -27,6 +27,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from voxwire.exceptions import SinkClosed, SinkError, SinkLost, Unsupported
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSink", "ThreadSink"]
 
 
-class _QueuedSink:
+class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `send`
     """What both adapters share: everything but who sends.
 
     Attributes:
@@ -167,7 +168,7 @@ class _QueuedSink:
         )
         return opened, ledger
 
-    def _ready(self) -> None:
+    def _ready(self) -> None:  # noqa: B027 - only some have a step to take
         """There may be a step to take."""
 
     def _raise_unsaved(self, ledger: Ledger, *, told: bool) -> None:
@@ -208,9 +209,9 @@ class ThreadSink(_QueuedSink):
             SinkError: It cannot be opened; the message names the target.
         """
 
+    @abstractmethod
     def send(self, data: bytes) -> None:
         """Sends whole frames, blocking until they are out; anything raised means that the sink is lost."""
-        raise NotImplementedError
 
     def drained(self) -> None:
         """Everything before a finish has been sent."""
@@ -318,9 +319,9 @@ class AsyncSink(_QueuedSink):
             SinkError: It cannot be opened; the message names the target.
         """
 
+    @abstractmethod
     async def send(self, data: bytes) -> None:
         """Sends whole frames; anything raised means that the sink is lost."""
-        raise NotImplementedError
 
     async def drained(self) -> None:
         """Everything before a finish has been sent."""
@@ -399,7 +400,7 @@ class AsyncSink(_QueuedSink):
         except RuntimeError:
             return False
 
-    def _ready(self) -> None:
+    def _ready(self) -> None:  # noqa: B027 - only some have a step to take
         if self._on_loop():
             self._steps.set()
         elif self._loop is not None:

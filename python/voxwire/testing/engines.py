@@ -17,6 +17,7 @@ import asyncio
 import math
 import re
 import time
+from abc import ABC, abstractmethod
 from array import array
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,7 @@ class Spoken:
     audio_s: float = 0.0
 
 
-class EngineConformance:
+class EngineConformance(ABC):
     """Base class of an engine's tests; override ``make``.
 
     Attributes:
@@ -120,9 +121,9 @@ class EngineConformance:
     timeout_s: ClassVar[float] = 50.0
     long_text_characters: ClassVar[int] = 20_000
 
+    @abstractmethod
     def make(self) -> Engine:
         """Returns a new engine that was not started."""
-        raise NotImplementedError
 
     def test_describes_itself(self) -> None:
         """The version, the description and the voices are whole."""

@@ -22,6 +22,7 @@ import select
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class RecordingWake:
         self._writer.close()
 
 
-class SinkConformance:
+class SinkConformance(ABC):
     """What every sink must do; each test is one sentence of the contract.
 
     Attributes:
@@ -99,9 +100,9 @@ class SinkConformance:
     timeout_s: float = 5.0
     open_close_cycles: int = 10_000
 
+    @abstractmethod
     def make(self) -> Sink:
         """Returns a fresh sink that was never opened; called many times, also while another one is open."""
-        raise NotImplementedError
 
     def lose(self, sink: Sink) -> bool:
         """Makes the open sink lose its device, file or peer; False where that cannot be brought about."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -114,9 +115,9 @@ class _PathSink(ThreadSink):
     def _part(self) -> str:
         return f"{self._path}.part"
 
+    @abstractmethod
     def _header(self, audio_format: AudioFormat) -> bytes:
         """The bytes before the samples, now."""
-        raise NotImplementedError
 
     def _complete(self, target: RegularFile) -> None:
         """Writes what belongs behind the samples."""

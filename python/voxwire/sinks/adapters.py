@@ -400,7 +400,7 @@ class AsyncSink(_QueuedSink):
         except RuntimeError:
             return False
 
-    def _ready(self) -> None:  # noqa: B027 - only some have a step to take
+    def _ready(self) -> None:
         if self._on_loop():
             self._steps.set()
         elif self._loop is not None:

@@ -50,6 +50,7 @@ lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	$(BIN)/ruff format --check --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff check --quiet $(PYTHON_SOURCES)
 	$(MYPY)
+	$(MYPY) -p voxwire_file -p voxwire_espeak
 	$(BIN)/python -m mypy.stubtest voxwire._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 
 bench: $(STAMPS)/core $(STAMPS)/test

@@ -373,3 +373,60 @@ def test_sighup_reads_keys_and_voices_anew(tmp_path: Path) -> None:
         process.wait(10)
         process.stdout.close()
         process.stderr.close()
+
+
+def children_of(parent: int) -> list[int]:
+    listing = Path(f"/proc/{parent}/task/{parent}/children")
+    return [int(child) for child in listing.read_text().split()]
+
+
+@pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task").exists(), reason="finds the workers through /proc")
+class TestWorkers:
+    def start(self, cwd: Path) -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
+            [VOXWIRE, "serve", "--port", "0", "--engine", "tone", "--workers", "2"],
+            cwd=cwd,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        announced = json.loads(process.stdout.readline())
+        assert announced["pid"] == process.pid
+        return process, announced["ws"]
+
+    def end(self, process: subprocess.Popen[str]) -> str:
+        process.stdout.close()
+        with process.stderr:
+            return process.stderr.read()
+
+    def test_share_a_port_and_drain_together(self, tmp_path: Path) -> None:
+        process, url = self.start(tmp_path)
+        assert len(children_of(process.pid)) == 2
+        for _ in range(4):
+            result = voxwire("say", "Hi.", "--url", url, "--to", "null:", cwd=tmp_path)
+            assert result.returncode == 0, result.stderr
+        process.send_signal(signal.SIGHUP)
+        assert voxwire("say", "Hi.", "--url", url, "--to", "null:", cwd=tmp_path).returncode == 0
+        process.terminate()
+        assert process.wait(20) == 0
+        assert self.end(process) == ""
+
+    def test_end_together_when_one_dies(self, tmp_path: Path) -> None:
+        process, _ = self.start(tmp_path)
+        victim, _other = children_of(process.pid)
+        os.kill(victim, signal.SIGKILL)
+        assert process.wait(20) == 1
+        assert f"worker {victim} ended unasked" in self.end(process)
+
+    def test_end_when_the_parent_is_gone(self, tmp_path: Path) -> None:
+        process, url = self.start(tmp_path)
+        process.kill()
+        process.wait(20)
+        # The pipe of standard error ends with its last holder: the workers.
+        self.end(process)
+        assert voxwire("say", "Hi.", "--url", url, "--to", "null:", cwd=tmp_path).returncode == 3
+
+    def test_a_worker_that_cannot_start_is_one_line(self, tmp_path: Path) -> None:
+        arguments = ["serve", "--port", "0", "--workers", "2", "--engine", "nobody"]
+        assert_one_line(voxwire(*arguments, cwd=tmp_path), 2, "nobody", "tone")

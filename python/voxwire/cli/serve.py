@@ -67,6 +67,7 @@ def _several(value: Any, name: str, context: click.Context, parameter: click.Par
 )
 @click.option("--host", metavar="ADDRESS", help="Default 127.0.0.1. Another one needs keys, or --no-auth.")
 @click.option("--port", type=int, metavar="PORT", help="TCP port without TLS; 0 for a free one. Default 8765.")
+@click.option("--workers", type=int, metavar="N", help="Processes that share the port. Default 1.")
 @click.option("--engine", metavar="NAME", help="Default espeak where it is installed, else tone.")
 @click.option("--engine-option", multiple=True, callback=_pairs, metavar="K=V", help="An option of the engine.")
 @click.option("--api-key", multiple=True, metavar="KEY", help="A key that opens the server; repeatable.")

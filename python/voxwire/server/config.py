@@ -34,6 +34,7 @@ class Settings(BaseModel):
     Attributes:
         host: Address to listen on.
         port: TCP port without TLS; 0 for a free one.
+        workers: Processes that share the ports; quotas are per process.
         engine: Name of the engine; None for eSpeak where it is installed, else the tone engine.
         engine_options: Options of the engine, by name.
         api_keys: Keys that open the server; none: open, on loopback only.
@@ -68,6 +69,7 @@ class Settings(BaseModel):
 
     host: str = "127.0.0.1"
     port: Port = 8765
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
     engine: str | None = None
     engine_options: dict[str, str] = Field(default_factory=dict)
     api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), repr=False)

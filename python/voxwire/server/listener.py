@@ -28,7 +28,7 @@ from voxwire.transport import attach_socket
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Server"]
+__all__ = ["Server", "listening"]
 
 _BACKLOG = 2048
 _END_TIMEOUT_S = 5.0
@@ -109,9 +109,9 @@ class Server:
         async with contextlib.AsyncExitStack() as undo:
             listeners = []
             if listen:
-                listeners.append(undo.enter_context(_listen(settings.host, settings.port)))
+                listeners.append(undo.enter_context(listening(settings, settings.port)))
             if listen and tls is not None:
-                listeners.append(undo.enter_context(_listen(settings.host, settings.tls_port)))
+                listeners.append(undo.enter_context(listening(settings, settings.tls_port)))
             host = await EngineHost.start(settings.engine or default_engine(), settings.engine_options)
             undo.push_async_callback(host.stop)
             self._service = service = Service(settings, host)
@@ -218,11 +218,17 @@ class Server:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening(settings: Settings, port: int) -> socket.socket:
+    """Returns a socket that listens on a port, which several processes may share if there are several workers.
+
+    Raises:
+        ConfigurationError: The address cannot be used.
+    """
+    host = settings.host
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1)
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host} port {port}: {_cause(error)}") from error
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from voxwire.server.config import ConfigurationError
-from voxwire.server.listener import Server
+from voxwire.server.listener import Server, listening
+from voxwire.server.workers import supervise
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
@@ -47,11 +49,33 @@ def run(settings: Settings, *, reread: Callable[[], Settings] | None = None) -> 
         PluginError: There is no such engine, or it is broken.
         EngineError: The engine cannot work here.
     """
+    if settings.workers == 1:
+        return _run(settings, reread, _say)
+    # The ports are chosen, and kept, before there are workers to share them.
+    with listening(settings, settings.port) as plain, contextlib.ExitStack() as kept:
+        ports = {"port": plain.getsockname()[1]}
+        if settings.tls:
+            ports["tls_port"] = kept.enter_context(listening(settings, settings.tls_port)).getsockname()[1]
+    shared = settings.model_copy(update=ports)
+    return supervise(shared, lambda say, lifeline: _run(shared, reread, say, lifeline), _say)
+
+
+def _run(
+    settings: Settings,
+    reread: Callable[[], Settings] | None,
+    say: Callable[[dict[str, Any]], None],
+    lifeline: int | None = None,
+) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, reread))
+        return runner.run(_serve(settings, reread, say, lifeline))
 
 
-async def _serve(settings: Settings, reread: Callable[[], Settings] | None) -> int:
+async def _serve(
+    settings: Settings,
+    reread: Callable[[], Settings] | None,
+    say: Callable[[dict[str, Any]], None],
+    lifeline: int | None,
+) -> int:
     loop = asyncio.get_running_loop()
     first: asyncio.Future[int] = loop.create_future()
     second = asyncio.Event()
@@ -62,13 +86,17 @@ async def _serve(settings: Settings, reread: Callable[[], Settings] | None) -> i
         else:
             first.set_result(number)
 
-    for ours in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(ours, handle, ours)
+    if lifeline is None:
+        loop.add_signal_handler(signal.SIGINT, handle, signal.SIGINT)
+    else:
+        # A worker of several: an interrupt of the terminal reaches all of them, and the parent alone hands it on.
+        loop.add_reader(lifeline, _lose_parent, loop, lifeline, first)
+    loop.add_signal_handler(signal.SIGTERM, handle, signal.SIGTERM)
     server = Server(settings)
     await server.start()
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, _readmit, server, reread)
-    _say_where(server)
+    say(_where(server))
     number = await first
     scope = Scope()
     ending = scope.start(_end(server), "graceful end of the server")
@@ -99,14 +127,23 @@ async def _end(server: Server) -> None:
     await server.close()
 
 
-def _say_where(server: Server) -> None:
+def _lose_parent(loop: asyncio.AbstractEventLoop, lifeline: int, first: asyncio.Future[int]) -> None:
+    loop.remove_reader(lifeline)
+    if not first.done():
+        first.set_result(signal.SIGTERM)
+
+
+def _where(server: Server) -> dict[str, Any]:
     tls_url = server.tls_url
-    line = {
+    return {
         "ws": f"{server.url}{_PATH}",
         "wss": None if tls_url is None else f"{tls_url}{_PATH}",
         "http": server.http_url,
         "pid": os.getpid(),
     }
+
+
+def _say(line: dict[str, Any]) -> None:
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
     sys.stdout.flush()
 

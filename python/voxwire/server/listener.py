@@ -28,7 +28,7 @@ from voxwire.transport import attach_socket
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Server", "listening"]
+__all__ = ["Server", "bound"]
 
 _BACKLOG = 2048
 _END_TIMEOUT_S = 5.0
@@ -109,9 +109,9 @@ class Server:
         async with contextlib.AsyncExitStack() as undo:
             listeners = []
             if listen:
-                listeners.append(undo.enter_context(listening(settings, settings.port)))
+                listeners.append(undo.enter_context(bound(settings, settings.port)))
             if listen and tls is not None:
-                listeners.append(undo.enter_context(listening(settings, settings.tls_port)))
+                listeners.append(undo.enter_context(bound(settings, settings.tls_port)))
             host = await EngineHost.start(settings.engine or default_engine(), settings.engine_options)
             undo.push_async_callback(host.stop)
             self._service = service = Service(settings, host)
@@ -218,8 +218,10 @@ class Server:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def listening(settings: Settings, port: int) -> socket.socket:
-    """Returns a socket that listens on a port, which several processes may share if there are several workers.
+def bound(settings: Settings, port: int, *, listen: bool = True) -> socket.socket:
+    """Returns a socket that has a port, which several processes may share if there are several workers.
+
+    Without ``listen`` it keeps the port and is given no connections.
 
     Raises:
         ConfigurationError: The address cannot be used.
@@ -228,7 +230,19 @@ def listening(settings: Settings, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        return socket.create_server(address[:2], family=family, backlog=_BACKLOG, reuse_port=settings.workers > 1)
+        with contextlib.ExitStack() as undo:
+            sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            if os.name == "posix":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if settings.workers > 1:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(address[:2])
+            if listen:
+                sock.listen(_BACKLOG)
+            undo.pop_all()
+            return sock
     except OSError as error:
         raise ConfigurationError(f"cannot listen on {host} port {port}: {_cause(error)}") from error
 

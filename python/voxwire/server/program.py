@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from voxwire.server.config import ConfigurationError
-from voxwire.server.listener import Server, listening
+from voxwire.server.listener import Server, bound
 from voxwire.server.workers import supervise
 from voxwire.tasks import Scope
 
@@ -37,7 +37,8 @@ def run(settings: Settings, *, reread: Callable[[], Settings] | None = None) -> 
     """Runs a server until SIGTERM or SIGINT, and returns the exit status.
 
     The first signal drains (0 after SIGTERM, 130 after SIGINT), a second one ends at once (1). Once connections are
-    accepted, one line of JSON on standard output says where.
+    accepted, one line of JSON on standard output says where. Several workers are processes of their own, told and
+    ended by this one.
 
     Args:
         settings: Checked settings.
@@ -52,12 +53,11 @@ def run(settings: Settings, *, reread: Callable[[], Settings] | None = None) -> 
     if settings.workers == 1:
         return _run(settings, reread, _say)
     # The ports are chosen, and kept, before there are workers to share them.
-    with listening(settings, settings.port) as plain, contextlib.ExitStack() as kept:
-        ports = {"port": plain.getsockname()[1]}
-        if settings.tls:
-            ports["tls_port"] = kept.enter_context(listening(settings, settings.tls_port)).getsockname()[1]
-    shared = settings.model_copy(update=ports)
-    return supervise(shared, lambda say, lifeline: _run(shared, reread, say, lifeline), _say)
+    names = ("port", "tls_port") if settings.tls else ("port",)
+    with contextlib.ExitStack() as kept:
+        holders = {name: kept.enter_context(bound(settings, getattr(settings, name), listen=False)) for name in names}
+        shared = settings.model_copy(update={name: holder.getsockname()[1] for name, holder in holders.items()})
+        return supervise(shared, lambda say, lifeline: _run(shared, reread, say, lifeline), _say)
 
 
 def _run(

@@ -32,10 +32,22 @@ def workers_of(parent: int) -> list[int]:
     return found
 
 
+async def gone(descriptor: int) -> None:
+    """Waits until a process has ended, and closes its descriptor."""
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(descriptor, ended.set)
+    try:
+        await asyncio.wait_for(ended.wait(), 10)
+    finally:
+        asyncio.get_running_loop().remove_reader(descriptor)
+        os.close(descriptor)
+
+
 async def test_a_killed_worker_fails_its_context_alone() -> None:
     process = await asyncio.create_subprocess_exec(
         VOXWIRE, "serve", "--port", "0", "--engine", "espeak", stdout=asyncio.subprocess.PIPE
     )
+    killed: list[int] = []
     try:
         announced = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
         async with voxwire.Client(announced["ws"]) as client, client.context() as bystander:
@@ -46,7 +58,11 @@ async def test_a_killed_worker_fails_its_context_alone() -> None:
                     async for event in victim:
                         if isinstance(event, voxwire.Audio) and event.start_s == 0:
                             for worker in workers_of(process.pid):
+                                killed.append(os.pidfd_open(worker))
                                 os.kill(worker, signal.SIGKILL)
+            # A worker that is dying still looks alive: whoever is handed to it now shares its fate.
+            for descriptor in killed:
+                await gone(descriptor)
             assert (raised.value.code, raised.value.status, raised.value.retryable) == ("engine_crashed", 500, True)
             assert raised.value.context_id == victim.id
             assert victim.outcome == "failed"

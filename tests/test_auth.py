@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from voxwire.server.auth import Keyring, credentials
-from voxwire.server.limits import Account
+from voxwire.server.access.auth import Keyring, credentials
+from voxwire.server.access.limits import Account
 from voxwire.server.refusal import Refusal
 
 KEY = "sk_car_valid"

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxwire.server import sentences
-from voxwire.server.buffering import ContinuationBuffer
-from voxwire.server.markup import Break, Manner, Markup, Speech, Word
+from voxwire.server.speech import sentences
+from voxwire.server.speech.buffering import ContinuationBuffer
+from voxwire.server.speech.markup import Break, Manner, Markup, Speech, Word
 
 PLAIN = Manner()
 DELAY_S = 3.0

@@ -15,10 +15,10 @@ import uvicorn
 
 from voxwire.protocol import Connection
 from voxwire.server import versions
-from voxwire.server.app import make_app
-from voxwire.server.auth import Principal
+from voxwire.server.access.auth import Principal
 from voxwire.server.config import ConfigurationError, Settings
 from voxwire.server.host import EngineHost, default_engine
+from voxwire.server.http.app import make_app
 from voxwire.server.service import Service
 from voxwire.server.session import Session
 from voxwire.server.websocket import Doorkeeper

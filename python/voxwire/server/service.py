@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from voxwire.server import languages
-from voxwire.server.auth import Keyring
-from voxwire.server.limits import Accounts
+from voxwire.server.access.auth import Keyring
+from voxwire.server.access.limits import Accounts
 from voxwire.server.refusal import Refusal
 from voxwire.server.requests import Models, check_first
 from voxwire.server.voices import Catalogue

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from voxwire.exceptions import ConnectionLost, EngineError
 from voxwire.protocol import CLOSE_CODES, LIMITS, Cancel, Closed, Connection, Request, Unusable
-from voxwire.server.context import SpeechContext
 from voxwire.server.pressure import wait_writable
 from voxwire.server.refusal import Refusal
 from voxwire.server.requests import FirstInput, Input, check_later, is_speakable
+from voxwire.server.speech.context import SpeechContext
 from voxwire.server.versions import VOICE_BY_ID_ONLY
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from voxwire.engines import Span
     from voxwire.protocol import Event
-    from voxwire.server.limits import Account, Slot
+    from voxwire.server.access.limits import Account, Slot
     from voxwire.server.service import Service
     from voxwire.transport import Transport
 

@@ -11,13 +11,13 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from voxwire.server import sentences
 from voxwire.server.requests import is_speakable, last_speakable
+from voxwire.server.speech import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from voxwire.server.markup import Manner
+    from voxwire.server.speech.markup import Manner
 
 __all__ = ["ContinuationBuffer", "Release"]
 

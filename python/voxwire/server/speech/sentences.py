@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from voxwire.server.markup import TAG
+from voxwire.server.speech.markup import TAG
 
 __all__ = [
     "cut_anywhere",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from voxwire.server.refusal import Refusal
 
 if TYPE_CHECKING:
-    from voxwire.server.auth import Principal
+    from voxwire.server.access.auth import Principal
 
 __all__ = ["Account", "Accounts", "Slot"]
 

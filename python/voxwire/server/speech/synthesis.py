@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from voxwire.audio import AudioFormat, Resampler
 from voxwire.engines import Segment
 from voxwire.protocol import LIMITS
-from voxwire.server import languages, sentences
-from voxwire.server.markup import Break, Markup, Speech
+from voxwire.server import languages
+from voxwire.server.speech import sentences
+from voxwire.server.speech.markup import Break, Markup, Speech
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from voxwire.engines import Piece, Session, Span
-    from voxwire.server.buffering import Release
     from voxwire.server.host import EngineHost
-    from voxwire.server.markup import Word
+    from voxwire.server.speech.buffering import Release
+    from voxwire.server.speech.markup import Word
 
 __all__ = ["Outlet", "Synthesis"]
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from voxwire.engines import Settings as EngineSettings
 from voxwire.exceptions import ConnectionLost
 from voxwire.server import languages
-from voxwire.server.buffering import ContinuationBuffer
-from voxwire.server.markup import Manner
 from voxwire.server.requests import FirstInput, Input, is_speakable
-from voxwire.server.synthesis import Synthesis
+from voxwire.server.speech.buffering import ContinuationBuffer
+from voxwire.server.speech.markup import Manner
+from voxwire.server.speech.synthesis import Synthesis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from voxwire.engines import Span
-    from voxwire.server.buffering import Release
-    from voxwire.server.limits import Slot
+    from voxwire.server.access.limits import Slot
     from voxwire.server.service import Service
+    from voxwire.server.speech.buffering import Release
 
 __all__ = ["Peer", "SpeechContext"]
 

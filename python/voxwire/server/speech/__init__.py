@@ -1,0 +1,1 @@
+"""From text to audio: buffering, sentences, markup, synthesis, and the context that joins them."""

@@ -39,7 +39,7 @@ test-rust: tools
 	cargo test --workspace --locked --quiet
 	cargo test --manifest-path rust/fuzz/Cargo.toml --locked --quiet
 
-test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
+test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test $(STAMPS)/sdk2
 	$(BIN)/python -m pytest -q
 
 lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
@@ -90,11 +90,12 @@ tools:
 	  { echo 'missing: the venv module of $(PYTHON). Get it with: apt-get install python3-venv' >&2; exit 1; }
 
 # First from what is kept, without a network; what is missing there is fetched once.
+# $(1) is the list, $(2) the programs of another environment than the usual one.
 define install
 @echo 'installing $(1)'
-@$(BIN)/python -m pip install --quiet --no-index --find-links $(WHEELS) -r $(1) 2>/dev/null || { \
-  $(BIN)/python -m pip download --quiet --dest $(WHEELS) -r $(1) && \
-  $(BIN)/python -m pip install --quiet --no-index --find-links $(WHEELS) -r $(1); }
+@$(or $(2),$(BIN))/python -m pip install --quiet --no-index --find-links $(WHEELS) -r $(1) 2>/dev/null || { \
+  $(or $(2),$(BIN))/python -m pip download --quiet --dest $(WHEELS) -r $(1) && \
+  $(or $(2),$(BIN))/python -m pip install --quiet --no-index --find-links $(WHEELS) -r $(1); }
 endef
 
 $(STAMPS)/run: requirements/run.txt requirements/build.txt | tools
@@ -106,6 +107,12 @@ $(STAMPS)/run: requirements/run.txt requirements/build.txt | tools
 
 $(STAMPS)/test: requirements/test.txt | $(STAMPS)/run
 	$(call install,requirements/test.txt)
+	@touch $@
+
+# The second SDK of the service has another version of the same package: an environment of its own.
+$(STAMPS)/sdk2: requirements/sdk2.txt | $(STAMPS)/run
+	@test -x $(VENV)/sdk2/bin/python || $(PYTHON) -m venv $(VENV)/sdk2
+	$(call install,requirements/sdk2.txt,$(VENV)/sdk2/bin)
 	@touch $@
 
 $(STAMPS)/core: $(RUST_SOURCES) pyproject.toml | $(STAMPS)/run

@@ -136,8 +136,9 @@ class ScriptedServer:
         requests: Targets of other requests.
     """
 
-    def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, ssl_context: ssl.SSLContext | None = None, request_id: str = REQUEST_ID) -> None:
         self._ssl_context = ssl_context
+        self.request_id = request_id
         self.refusals: list[tuple[int, list[tuple[str, str]], bytes]] = []
         self.pages: dict[str, bytes] = {}
         self.silent = False
@@ -231,7 +232,7 @@ class _Arrival(asyncio.Protocol):
             self.transport.write(ServerHandshake.refuse(status, headers, body))
             self.transport.close()
             return
-        self.transport.write(handshake.accept([("X-Request-Id", REQUEST_ID)]))
+        self.transport.write(handshake.accept([("X-Request-Id", server.request_id)]))
         server._arrivals.discard(self)
         peer = Peer(handshake.headers, handshake.target)
         peer.transport = attach(self.transport, _connection(), peer, remainder=handshake.remainder)

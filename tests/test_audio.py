@@ -181,3 +181,42 @@ def test_a_resampler_refuses_other_channels_and_cut_frames():
 def test_a_format_that_cannot_be_is_refused(values, error, words) -> None:
     with pytest.raises(error, match=words):
         AudioFormat(**values)
+
+
+@pytest.mark.parametrize("rate", [8000, 24000, 48000])
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "pcm_f32le", "pcm_mulaw", "pcm_alaw"])
+def test_a_gain_is_exact_in_decibels(encoding, rate):
+    def level(gain):
+        target = AudioFormat(encoding, rate)
+        resampler = Resampler(S16, target)
+        quarter = array.array("h", (sample // 4 for sample in array.array("h", sine(24000, 24000, 997))))
+        out = resampler.process(quarter.tobytes(), gain) + resampler.finish()
+        samples = struct.unpack(f"<{rate}f", transcode(out, target, AudioFormat("pcm_f32le", rate)))
+        return 20 * math.log10(math.sqrt(sum(sample * sample for sample in samples) / rate))
+
+    normal = level(1.0)
+    for gain in (0.5, 0.75, 1.5, 2.0):
+        assert level(gain) - normal == pytest.approx(20 * math.log10(gain), abs=0.05)
+
+
+def test_a_gain_saturates_and_a_gain_of_one_changes_no_bit():
+    samples = array.array("h", [0, 1, -1, 3, -3, 1000, 20_000, -20_000, 32_767, -32_768])
+    resampler = Resampler(S16, S16)
+    assert resampler.process(samples.tobytes(), 1.0) == samples.tobytes()
+    assert array.array("h", resampler.process(samples.tobytes(), gain=2)).tolist() == [
+        0, 2, -2, 6, -6, 2000, 32_767, -32_768, 32_767, -32_768
+    ]  # fmt: skip
+    assert array.array("h", resampler.process(samples.tobytes(), 0.5)).tolist() == [
+        round(sample * 0.5) for sample in samples
+    ]
+    assert not any(resampler.process(samples.tobytes(), 0))
+    loud = struct.pack("<3f", 0.9, -0.9, 0.25)
+    assert struct.unpack("<3f", Resampler(F32, F32).process(loud, 2.0)) == (1.0, -1.0, 0.5)
+
+
+@pytest.mark.parametrize("wrong", [-0.5, math.nan, math.inf])
+def test_a_gain_that_is_none_is_refused_and_takes_nothing(wrong):
+    resampler = Resampler(S16, AudioFormat("pcm_s16le", 8000))
+    with pytest.raises(ValueError, match="gain must be a finite number of at least 0"):
+        resampler.process(sine(2400, 24000), wrong)
+    assert resampler.finish() == b""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from voxwire.server.speech import sentences
 from voxwire.server.speech.buffering import ContinuationBuffer
-from voxwire.server.speech.markup import Break, Manner, Markup, Speech, Word
+from voxwire.server.speech.markup import Manner
 
 PLAIN = Manner()
 DELAY_S = 3.0
@@ -226,43 +226,3 @@ class TestSplitter:
     def test_tags_stay_whole(self):
         assert sentences.cut_blank('one <break time="1s"/> two', 0, 15) == 4
         assert sentences.cut_blank("one two <break ti", 0, 17) == 8
-
-
-class TestMarkup:
-    def test_breaks_speed_and_volume(self):
-        parts = Markup().parts('One <break time="200ms"/> two <speed ratio="1.5"/>three<volume ratio="0.5"/>', PLAIN)
-        assert parts == [
-            Speech("One  ", PLAIN),
-            Break(0.2),
-            Speech(" two  ", PLAIN),
-            Speech("three ", Manner(speed=1.5)),
-        ]
-
-    def test_a_tag_holds_for_later_text(self):
-        markup = Markup()
-        markup.parts('<volume ratio="2"/><emotion value="Sad"/>', PLAIN)
-        assert markup.parts("Hi", Manner(speed=0.8)) == [Speech("Hi", Manner(0.8, 2.0, "sad"))]
-
-    def test_spelling_keeps_the_word_as_sent(self):
-        (part,) = Markup().parts("Code <spell>a1 B</spell>.", PLAIN)
-        assert part == Speech("Code A 1 B.", PLAIN, (Word("<spell>a1 B</spell>.", ("A", "1", "B.")),))
-
-    @pytest.mark.parametrize(
-        "tag",
-        ["[laughter]", "<pause>", "<<h|ə|l|oʊ>>", '<break time="soon"/>', '<speed ratio="9"/>', "<spell></spell>"],
-    )
-    def test_other_tags_are_dropped(self, tag):
-        (part,) = Markup().parts(f"One{tag}two", PLAIN)
-        assert part.text.split() in (["One", "two"], ["Onetwo"])
-        assert part.manner == PLAIN
-
-    def test_text_with_brackets_stays(self):
-        (part,) = Markup().parts("1 < 2 > 0 [sic] <b>", PLAIN)
-        assert part.text == "1 < 2 > 0 [sic] <b>"
-
-    def test_control_characters_never_reach_an_engine(self):
-        (part,) = Markup().parts("a\x01b\x00c\nd\u200de", PLAIN)
-        assert part.text == "a b c\nd\u200de"
-
-    def test_a_break_is_bounded(self):
-        assert Markup().parts('<break time="99999s"/>', PLAIN) == [Break(60.0)]

@@ -297,10 +297,10 @@ def test_a_repeatable_option_in_the_file_is_one_text_or_a_list(keys: str, tmp_pa
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("api_key = 3", ("api_key must be text or a list of texts",)),
-        ('engine_option = "x"', ("--engine-option", "K=V")),
-        ("port = 'abc'", ("--port", "abc")),
-        ("engine_option = {depth = 1}", ("--engine-option: unknown option 'depth'",)),
+        ("api_key = 3", ("serve.toml: api_key", "array")),
+        ('engine_option = "x"', ("engine_option", "K=V")),
+        ("port = 'abc'", ("serve.toml: port", "integer")),
+        ("engine_option = {depth = 1}", ("engine_option: unknown option 'depth'",)),
         ("bogus = 1", ("bogus",)),
         ("bogus", ("serve.toml", "line 1")),
     ],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KEY = "sk_car_secret"
+VERSION = "2026-03-01"
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses between attempts take no time."""
-    monkeypatch.setattr("voxwire.client.fleet.random.uniform", lambda _low, _high: 0.0)
+    monkeypatch.setattr("voxwire.client.backoff.random.uniform", lambda _low, _high: 0.0)
 
 
 # --- address and credentials
@@ -67,6 +68,9 @@ def test_a_url_is_a_base_or_the_whole_path(url: str, address: str, target: str, 
         {"url": "ws://h", "api_key": "a\0"},
         {"url": "ws://h", "access_token": "a\n"},
         {"url": "ws://h", "version": "2026\r\n"},
+        {"url": "ws://h", "version": "2026-02-30"},
+        {"url": "ws://h", "version": "20260301"},
+        {"version": "newest"},
         {"api_key": KEY},
         {"access_token": KEY},
         {"url": "ws://h", "max_contexts": 0},
@@ -86,6 +90,7 @@ def test_a_wrong_value_is_refused_before_any_io(arguments: dict[str, Any]) -> No
         {"url": 5},
         {"url": "ws://h", "api_key": b"k"},
         {"url": "ws://h", "ping_timeout_s": "1"},
+        {"url": "wss://h", "ssl_context": 5},
         {"url": "ws://127.0.0.1", "max_buffered_bytes": 1.5},
     ],
 )
@@ -98,7 +103,7 @@ def test_keys_of_the_environment_go_where_they_belong(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CARTESIA_API_KEY", "theirs")
 
     def key(url: str, **arguments: str) -> str | None:
-        return dict(Target.resolve(url, version="v", **arguments).headers).get("X-API-Key")
+        return dict(Target.resolve(url, version=VERSION, **arguments).headers).get("X-API-Key")
 
     assert key("wss://api.cartesia.ai") == "theirs"
     assert key("ws://api.cartesia.ai") is None
@@ -111,11 +116,11 @@ def test_keys_of_the_environment_go_where_they_belong(monkeypatch: pytest.Monkey
     assert key("ws://other.example", api_key="given") == "given"
     assert key("ws://other.example", access_token="token") is None
     monkeypatch.setenv("VOXWIRE_URL", "ws://from.environment/x")
-    resolved = Target.resolve(None, version="v", api_key="given")
+    resolved = Target.resolve(None, version=VERSION, api_key="given")
     assert str(resolved.endpoint) == "ws://from.environment:80"
     assert "given" not in repr(resolved)
-    assert Target.resolve("embedded:tone", version="v").engine == "tone"
-    assert Target.resolve("embedded:", version="v").embedded
+    assert Target.resolve("embedded:tone", version=VERSION).engine == "tone"
+    assert Target.resolve("embedded:", version=VERSION).embedded
 
 
 async def test_credentials_and_version_travel_in_headers_and_the_prefix_is_kept() -> None:

@@ -170,6 +170,7 @@ def test_the_tenth_unusable_message_is_answered_before_the_close():
         plain.send_text("[]")
     events = feed(theirs, plain.poll_transmit())
     assert len(events) == LIMITS["unusable_messages"]
+    assert [event.last for event in events] == [False] * (len(events) - 1) + [True]
     for event in events:
         theirs.send_error(None, status=400, title="Invalid message", message=event.reason, request_id="r")
     *answers, closed = feed(plain, theirs.poll_transmit())
@@ -560,7 +561,7 @@ def test_owners_are_counted_exactly():
     assert context() is None
 
 
-@pytest.mark.parametrize("how", ["cancel", "fail", "forget", "lost"])
+@pytest.mark.parametrize("how", ["cancel", "forget", "lost"])
 def test_an_ended_context_lets_its_owner_go(how):
     connection, owner = client("c1")
     context = weakref.ref(owner)
@@ -568,8 +569,6 @@ def test_an_ended_context_lets_its_owner_go(how):
     assert context() is not None
     if how == "cancel":
         connection.send_cancel("c1")
-    elif how == "fail":
-        connection.fail_context("c1")
     elif how == "forget":
         connection.forget_context("c1")
     else:

@@ -1,4 +1,9 @@
-"""Faults of the network, the process and the caller, each at the place where a user would meet it."""
+"""Faults of the network, the process and the caller, each at the place where a user would meet it.
+
+The rows of faults.md that are not here: A1 to A11 in ``test_faults_handshake.py``, A12, F5 and F7 in ``test_fleet.py``,
+A14 in ``test_handshake.py``, F1 in ``test_faults_network.py``, F6 in ``test_client_tls.py``, G1 and G4 in
+``test_faults_server.py``, G5, I2 and I3 in ``e2e/test_server_process.py``.
+"""
 
 from __future__ import annotations
 

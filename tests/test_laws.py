@@ -93,7 +93,8 @@ def test_law_4_exceptions_import_nothing_of_ours() -> None:
 
 
 def test_law_4_transport_knows_protocol_and_exceptions() -> None:
-    assert ours(PACKAGE / "transport.py") <= {"protocol", "exceptions"}
+    for path in modules("transport"):
+        assert ours(path) <= {"transport", "protocol", "exceptions"}, path
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from voxwire import transport as transports
 from voxwire.protocol import ClientHandshake, Closed, Connection, Message
 from voxwire.transport import Endpoint, HandshakeRefused, Transport, attach_socket, connect
 
@@ -77,10 +77,10 @@ def loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLo
     return request.param
 
 
-@pytest.mark.skipif(transports.sys.platform != "linux", reason="what a socket's queue holds is known on Linux only")
+@pytest.mark.skipif(sys.platform != "linux", reason="what a socket's queue holds is known on Linux only")
 class TestLiveness:
     def test_a_slow_reader_is_not_dead_while_our_ping_stands_behind_audio(self, loop, monkeypatch):
-        monkeypatch.setattr(transports, "_LOOK_S", 0.05)
+        monkeypatch.setattr("voxwire.transport.stream._LOOK_S", 0.05)
 
         async def test() -> None:
             ours, theirs = socket.socketpair()
@@ -108,7 +108,7 @@ class TestLiveness:
         run(loop, test)
 
     def test_a_peer_that_takes_nothing_is_dead_in_time(self, loop, monkeypatch):
-        monkeypatch.setattr(transports, "_LOOK_S", 0.05)
+        monkeypatch.setattr("voxwire.transport.stream._LOOK_S", 0.05)
 
         async def test() -> None:
             ours, theirs = socket.socketpair()

@@ -215,7 +215,7 @@ def apply_to_client(connection, now, what, argument):
     if what == "cancel":
         return "send_cancel" if connection.send_cancel("c1", now) else "ignore"
     if what == "give_up":
-        connection.fail_context("c1")
+        connection.forget_context("c1")
         return None
     server = Connection("server", messages=False)
     if what == "inactive":

@@ -448,7 +448,7 @@ async def test_a_worker_that_cannot_be_replaced_is_tried_again(engine, program, 
 
 
 async def test_a_request_carries_what_the_program_needs(engine):
-    _, words = await speak(engine, "echo\x01 \ud800x\n", ends_sentence=True, speed=9.0, volume=1.5)
+    _, words = await speak(engine, "echo\x01 \ud800x\n", ends_sentence=True, speed=9.0, volume=1.5, emotion="Happy")
     request = json.loads(words[-1])
     request.pop("id")
     assert request == {
@@ -457,12 +457,14 @@ async def test_a_request_carries_what_the_program_needs(engine):
         "voice": "only",
         "speed": 2.0,
         "volume": 1.5,
+        "emotion": "content",
         "end_pause": True,
         "per_char": False,
     }
     for fields, end_pause in (({"last": True}, False), ({"ends_sentence": False}, False), ({}, True)):
         _, words = await speak(engine, "echo", **fields)
         assert json.loads(words[-1])["end_pause"] is end_pause
+        assert json.loads(words[-1])["emotion"] is None
 
 
 async def test_no_credential_reaches_a_program(program, monkeypatch):

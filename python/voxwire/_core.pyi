@@ -32,8 +32,10 @@ def transcode(data: Buffer, source: AudioFormat, target: AudioFormat) -> bytes: 
 @final
 class Resampler:
     def __new__(cls, source: AudioFormat, target: AudioFormat) -> Resampler: ...
-    def process(self, data: Buffer) -> bytes:
-        """Takes whole frames; returns what is ready. Raises ValueError for a cut frame, which is not taken."""
+    def process(self, data: Buffer, gain: float = 1.0) -> bytes:
+        """Takes whole frames; returns what is ready. Raises ValueError for a cut frame, which is not taken.
+
+        Samples are first multiplied by ``gain`` (at least 0), in float, and held at full scale; 1 changes no bit."""
     def flush(self) -> bytes:
         """Returns everything due for the input so far, its end as if silence followed; the stream goes on."""
     def finish(self) -> bytes:
@@ -210,7 +212,7 @@ class Cancel:
 
 @final
 class Unusable:
-    """A message that is neither (protocol.md 3.6). After the tenth in a row the connection closes by itself."""
+    """A message that is neither request nor cancel (protocol.md 3.6)."""
 
     @property
     def context_id(self) -> str | None: ...
@@ -220,6 +222,9 @@ class Unusable:
     @property
     def continues(self) -> bool:
         """``continue`` where it could be read, else False."""
+    @property
+    def last(self) -> bool:
+        """It is the tenth in a row: once its answer is out, the connection closes by itself."""
 
 @final
 class Closed:
@@ -358,10 +363,9 @@ class Connection:
         protocol's default. Returns "sent", "ignored" (a no-op close), "usage", "ended", "expired" or "failed"."""
     def send_cancel(self, context_id: str, now: float | None = None) -> bool:
         """Cancels; False where the table says no-op. Later messages of the id are dropped."""
-    def fail_context(self, context_id: str) -> None:
-        """The caller gave the context up: sends a cancel if it is live, emits no event."""
     def forget_context(self, context_id: str) -> None:
-        """Drops the owner's reference of an ended context; late messages of the id stay counted."""
+        """The caller lets the context go: sends a cancel if it is live, emits no event; late messages of the id stay
+        counted."""
     # Commands of a server.
     def context_state(self, context_id: str, now: float | None = None) -> ServerState: ...
     def handle_input(

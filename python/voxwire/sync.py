@@ -10,7 +10,7 @@ import inspect
 import threading
 import warnings
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from voxwire import client as asynchronous
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
     from types import TracebackType
 
+    from voxwire.audio import AudioFormat
     from voxwire.client.context import Context as AsynchronousContext
     from voxwire.client.events import Event
     from voxwire.client.feeding import Text
     from voxwire.client.record import Outcome, Reason, Record
+    from voxwire.exceptions import VoxwireError
     from voxwire.playback import Heard, Playback
+    from voxwire.playback import Output as AsynchronousOutput
 
-__all__ = ["Client", "Context", "SyncPlayback"]
+__all__ = ["Client", "Context", "Output", "SyncPlayback", "open_sink"]
 
 _T = TypeVar("_T")
 # The loop is at rest when it is stopped; a thread that does not end by then has been lost to foreign code.
@@ -38,6 +41,7 @@ class _LoopThread:
 
     def __init__(self) -> None:
         self.loop = _new_loop()
+        self.outputs: set[Output] = set()
         self._thread = threading.Thread(target=self._run, name="voxwire loop", daemon=True)
         self._thread.start()
 
@@ -121,6 +125,8 @@ class Client:
         if thread is not None:
             try:
                 thread.call(self._client.close())
+                for output in list(thread.outputs):
+                    output.close()
             finally:
                 thread.stop()
                 thread.join()
@@ -129,9 +135,14 @@ class Client:
         """As ``voxwire.Client.voices``."""
         return self._loop_thread().call(self._client.voices())
 
-    def say(self, text: Text, *, sink: str | None = None, **options: Any) -> Record:
+    def say(self, text: Text, *, sink: str | Output | None = None, **options: Any) -> Record:
         """As ``voxwire.Client.say``."""
-        return self._loop_thread().call(self._client.say(text, sink=sink, **options))
+        thread = self._loop_thread()
+
+        async def run() -> Record:
+            return await self._client.say(text, sink=_bound(sink, thread), **options)
+
+        return thread.call(run())
 
     def context(self, text: Text | None = None, /, **options: Any) -> Context:
         """As ``voxwire.Client.context``; used with ``with``."""
@@ -219,8 +230,8 @@ class Context:
         while (events := self._call(_next_or_none(batches.__anext__()))) is not None:
             yield events
 
-    def play(self, sink: str) -> SyncPlayback:
-        """As ``voxwire.Context.play``, into a sink given by its address."""
+    def play(self, sink: str | Output) -> SyncPlayback:
+        """As ``voxwire.Context.play``."""
         return SyncPlayback(self._thread, self._thread.call(self._play(sink)))
 
     def _next_batch(self) -> list[Event]:
@@ -244,10 +255,10 @@ class Context:
 
         return self._thread.call(run())
 
-    async def _play(self, sink: str) -> Playback:
+    async def _play(self, sink: str | Output) -> Playback:
         self._end_grace()
         try:
-            return await self._context.play(sink)
+            return await self._context.play(_bound(sink, self._thread))
         finally:
             self._context.release_input()
 
@@ -297,6 +308,76 @@ class SyncPlayback:
                 await result
 
         self._thread.call(run())
+
+
+def open_sink(address: Any, *, prebuffer_ms: float = 0) -> Output:
+    """As ``voxwire.open_sink``; used with ``with``."""
+    from voxwire import playback  # noqa: PLC0415 - who only iterates needs none of it
+
+    return Output(playback.open_sink(address, prebuffer_ms=prebuffer_ms))
+
+
+class Output:
+    """``voxwire.Output``, blocking: plays of one client follow one another in it; made by :func:`open_sink`.
+
+    It runs in the loop of the client that plays into it first, and is closed with that client at the latest.
+    """
+
+    def __init__(self, output: AsynchronousOutput) -> None:
+        self._output = output
+        self._thread: _LoopThread | None = None
+        self._state: Literal["new", "inside", "left"] = "new"
+        self._failure: VoxwireError | None = None
+
+    def __enter__(self) -> Self:
+        if self._state != "new":
+            raise RuntimeError("output was entered before, open another one")
+        self._state = "inside"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._state = "left"
+        thread = self._thread
+        if thread is not None and self in thread.outputs:
+            thread.outputs.discard(self)
+            thread.call(self._output.__aexit__(kind, error, trace))
+        elif kind is None and self._failure is not None:
+            raise self._failure
+
+    @property
+    def format(self) -> AudioFormat | None:
+        """As ``voxwire.Output.format``."""
+        return self._output.format
+
+    @property
+    def sink(self) -> Any:
+        """As ``voxwire.Output.sink``."""
+        return self._output.sink
+
+    def close(self) -> None:
+        """Closes the sink, as its client is closed; what went wrong is raised on leaving the block."""
+        thread = self._thread
+        if thread is not None and self in thread.outputs:
+            thread.outputs.discard(self)
+            self._failure = thread.call(self._output.close())
+
+    def bind(self, thread: _LoopThread) -> AsynchronousOutput:
+        """Enters the loop of the client that plays into it; called in that loop."""
+        if self._state != "inside":
+            raise RuntimeError("output is used outside its block, write: with voxwire.sync.open_sink(...) as output")
+        if self._thread is None:
+            self._output.enter()
+            self._thread = thread
+            thread.outputs.add(self)
+        elif self._thread is not thread:
+            raise RuntimeError("output is used by another client than the one that played into it first")
+        return self._output
+
+
+def _bound(sink: str | Output | None, thread: _LoopThread) -> Any:
+    return sink.bind(thread) if isinstance(sink, Output) else sink
 
 
 async def _next_or_none(step: Coroutine[Any, Any, _T]) -> _T | None:

@@ -190,13 +190,31 @@ async def test_voices_are_stable_and_keep_their_variant_in_any_language(engine):
     assert engine.select(Settings(voice=woman, language="de-AT")).name == "de+f1"
 
 
+@pytest.mark.parametrize(
+    ("voice", "name"),
+    [
+        ("5127c61f-eec1-5692-8f54-90b46494dad5", "en-us"),
+        ("0c975f46-c7ff-56c2-a524-07a4b7521080", "en-us+f1"),
+        ("9cf4154f-9adf-5ecf-8e70-4d5ee1878c5b", "en-us+whisper"),
+        ("6ad159ea-77c3-578f-9003-182d3d076a4f", "de"),
+        ("40df4755-3e23-5266-b78b-fc3a0f03a0a1", "fr+f3"),
+        ("3b07ee3b-09fb-5276-ab45-3fb47a9b2641", "cmn+m2"),
+        ("4b8949ff-5de3-5675-90ab-4fb7052c77a1", "nb+klatt"),
+        ("835b484e-50bc-51d8-b57b-500ff3f840c8", "ur+m8"),
+    ],
+)
+def test_ids_are_for_ever(voice, name):
+    """Configurations and databases hold them."""
+    assert EspeakEngine().select(Settings(voice=voice)).name == name
+
+
 def test_every_name_that_can_reach_the_library_exists_in_it():
     """The library says for languages, the listing of its data for variants: it takes any name for one."""
     script = (
         "import sys\n"
         "from voxwire_espeak.library import Library\n"
         "library = Library()\n"
-        "for name in sys.argv[1:]: library.speak('a', voice=name, speed=1, end_pause=False, handle=print)\n"
+        "for name in sys.argv[1:]: library.measure('a', voice=name, rate=175)\n"
     )
     engine = EspeakEngine()
     names = {choice.file_name() for choice in VOICES.values()}

@@ -8,8 +8,8 @@ from voxwire_espeak.library import END, PHONEME, WORD, clean
 from voxwire_espeak.spans import SpanBuilder, tokenize
 
 
-def spans(text, events, end, *, per_char=False):
-    builder = SpanBuilder(tokenize(text, per_char=per_char))
+def spans(text, events, end, *, per_char=False, last_audible=None):
+    builder = SpanBuilder(tokenize(text, per_char=per_char), lambda start, end: last_audible)
     words, phonemes = [], []
     for event in events:
         builder.handle([event])
@@ -46,6 +46,14 @@ def test_a_word_begins_with_its_first_phoneme_and_ends_with_the_next_word():
     words, phonemes = spans("ab cd", [word(1), phoneme("ˈa", 10), word(4, 50), phoneme("c", 60)], 100)
     assert words == [("ab", 10, 60), ("cd", 60, 100)]
     assert phonemes == [("a", 10, 60), ("c", 60, 100)]
+
+
+def test_the_last_word_ends_with_its_sound():
+    events = [word(1), phoneme("a", 10), word(4, 50), phoneme("c", 60), phoneme("", 80)]
+    for audible in (75, 95):
+        assert spans("ab cd", events, 100, last_audible=audible)[0] == [("ab", 10, 60), ("cd", 60, audible)]
+    assert spans("ab cd ef", events, 100, last_audible=90)[0] == [("ab", 10, 60), ("cd", 60, 75), ("ef", 75, 90)]
+    assert spans("ab cd", events, 100)[0] == [("ab", 10, 60), ("cd", 60, 80)], "a whisper too low to be heard"
 
 
 def test_a_word_ends_where_silence_begins():

@@ -10,12 +10,9 @@ import signal
 import struct
 import subprocess
 import sys
-from array import array
 from pathlib import Path
 
 import pytest
-
-from voxwire_espeak.worker import amplify
 
 COMMAND = [sys.executable, "-E", "-P", "-m", "voxwire_espeak.worker", "voxwire-espeak-worker", "en-us"]
 
@@ -163,12 +160,3 @@ def test_the_console_script_is_the_same_program():
     script = Path(sys.executable).with_name("voxwire-espeak-worker")
     answer = subprocess.run([script], input=b"", capture_output=True, check=True, timeout=30)
     assert answer.stdout == struct.pack("<cII", b"R", 0, 14) + b'{"rate":22050}'
-
-
-def test_gain_is_exact_and_held_at_full_scale():
-    samples = array("h", [0, 1, -1, 3, -3, 1000, -1000, 20_000, -20_000, 32_767, -32_768])
-    assert amplify(samples.tobytes(), 1.0) == samples.tobytes()
-    assert array("h", amplify(samples.tobytes(), 0.5)).tolist() == [round(sample * 0.5) for sample in samples]
-    assert array("h", amplify(samples.tobytes(), 2.0)).tolist() == [
-        0, 2, -2, 6, -6, 2000, -2000, 32_767, -32_768, 32_767, -32_768
-    ]  # fmt: skip

@@ -3,10 +3,12 @@
 | file | what stands there |
 |---|---|
 | `client` | the door: `Client` |
-| `context` | one turn: `Context`; its `options`, its queue (`inbox`), its word spans (`alignment`), its `record` |
+| `context` | one turn as its user sees it: `Context`; its `options` |
+| `playable` | the same as its playback sees it |
+| `stream` | what comes and the one end; its queue (`inbox`), its word spans (`alignment`), its `record` |
 | `feeding` | text sources: strings, iterators, going on with a fresh context |
 | `wire` | what a context sends and gets, over whichever connection serves it |
-| `fleet` | connections: dialling, back-off, admission |
+| `fleet` | connections: placing, retiring, admission; `dialing` opens them, `backoff` paces the attempts |
 | `target`, `settings`, `refusals`, `voices` | where to, with which limits, what a refusal means, who can speak |
 """
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 from voxwire.client.context import Context
+from voxwire.client.dialing import GivenSocket, UrlDialer
 from voxwire.client.feeding import check_text
-from voxwire.client.fleet import Admission, Fleet, GivenSocket, UrlDialer
+from voxwire.client.fleet import Admission, Fleet
 from voxwire.client.options import ContextOptions
 from voxwire.client.settings import Settings
 from voxwire.client.target import Target
@@ -17,16 +19,16 @@ from voxwire.client.wire import Services
 
 if TYPE_CHECKING:
     import socket
-    import ssl
     from types import TracebackType
 
+    from voxwire.client.dialing import Dialer
     from voxwire.client.feeding import Text
-    from voxwire.client.fleet import Dialer
     from voxwire.client.record import Record
     from voxwire.playback import Output
 
 __all__ = ["Client"]
 
+# The version that this client was written for (protocol.md 13): no server's table of versions decides it.
 _DEFAULT_VERSION = "2026-03-01"
 
 
@@ -44,7 +46,7 @@ class Client:
         api_key: Sent as ``X-API-Key``. None takes ``VOXWIRE_API_KEY`` and, towards ``*.cartesia.ai`` over TLS alone,
             ``CARTESIA_API_KEY``.
         access_token: Sent as ``Authorization: Bearer``.
-        version: The protocol's version, a date.
+        version: The protocol's version, a date like ``2026-03-01``.
         ssl_context: For TLS; None for the platform's roots with every check on.
         max_contexts: Contexts at one time; None for no limit. Others wait for a place.
         admission_timeout_s: Longest wait for a place.
@@ -57,7 +59,8 @@ class Client:
 
     Raises:
         TypeError: An argument has a wrong type.
-        ValueError: An invalid URL, a key without a URL, a secret that no header may carry, a number out of range.
+        ValueError: An invalid URL, a key without a URL, a secret that no header may carry, a version that is no date, a
+            number out of range.
     """
 
     def __init__(
@@ -77,6 +80,8 @@ class Client:
         close_timeout_s: float = 2,
         max_buffered_bytes: int = 67_108_864,
     ) -> None:
+        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+            raise TypeError(f"ssl_context must be of type ssl.SSLContext, not {type(ssl_context).__name__}")
         target = Target.resolve(url, api_key=api_key, access_token=access_token, version=version)
         settings = Settings(
             max_contexts=max_contexts,

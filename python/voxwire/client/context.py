@@ -4,53 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from voxwire.client.alignment import Aligner
-from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
 from voxwire.client.feeding import check_text, open_source
-from voxwire.client.inbox import Inbox, joined
+from voxwire.client.inbox import joined
 from voxwire.client.options import check_per_input
-from voxwire.client.record import Ledger
-from voxwire.client.refusals import failed_error
-from voxwire.client.wire import Wire
-from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, VoxwireError
-from voxwire.protocol import Failed, Finished, Timestamps
+from voxwire.client.playable import Playable
+from voxwire.exceptions import ContextEnded, VoxwireError
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from voxwire.audio import AudioFormat
     from voxwire.client import Client
     from voxwire.client.events import Event
     from voxwire.client.feeding import Text
     from voxwire.client.options import ContextOptions
-    from voxwire.client.record import Outcome, Reason, Record
     from voxwire.client.wire import Services
-    from voxwire.playback import Heard, Output, Playback
+    from voxwire.playback import Output, Playback
 
-__all__ = ["Batches", "Consumer", "Context"]
-
-# What a word costs in memory.
-_WORD_BYTES = 128
+__all__ = ["Batches", "Context"]
 
 
-class Consumer(Protocol):
-    """Takes the events of a context in place of the iteration."""
-
-    @property
-    def buffered_bytes(self) -> int:
-        """What it holds and has not passed on; bounded by the client's ``max_buffered_bytes``."""
-
-    def handle_event(self, event: Event) -> None:
-        """Takes one event, in the turn of the read that brought it; never blocks."""
-
-    def handle_end(self, error: Exception | None) -> None:
-        """Learns, once and last, that no more will come: None for a good end or a cancel."""
-
-
-class Context:
+class Context(Playable):
     """One stream of speech: text goes in, audio and times come out.
 
     Made by ``Client.context`` and used as ``async with``. It has one consumer: the iteration, ``batches`` or ``play``.
@@ -60,56 +36,15 @@ class Context:
     """
 
     def __init__(self, client: Client, services: Services, options: ContextOptions, text: Text | None) -> None:
+        super().__init__(services, options)
         self._client = client
-        self._services = services
-        self._options = options
         self._text = text
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._left = False
         self._scope = Scope()
-        self._ledger = Ledger()
-        self._wire = Wire(self, services, options, self._ledger)
-        self._inbox = Inbox()
-        self._aligner = Aligner()
-        self._pieces: list[str] = []
-        self._consumer: Consumer | None = None
-        self._iterating = False
         self._feeder: asyncio.Task[None] | None = None
-        self._feeding = 0
-        self._refusing = False
-        self._complete = False
-        self._offset_s = 0.0
-        self._ended = False
-        self._outcome: Outcome | None = None
-        self._reason: Reason | None = None
-        self._error: Exception | None = None
-        self._raised = False
         self.playback: Playback | None = None
 
     def __repr__(self) -> str:
         return f"<voxwire.Context {self.id} {self.outcome or 'open'}>"
-
-    # --- what became of it
-
-    @property
-    def id(self) -> str:
-        """The newest id on the wire; before the first input the one that it will get."""
-        return self._ledger.context_ids[-1] if self._ledger.context_ids else self._wire.id
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """``finished``, ``cancelled`` or ``failed``; None before. A played context ends with its playback."""
-        return self._outcome
-
-    @property
-    def reason(self) -> Reason | None:
-        """``expired``: the server ended it first; ``interrupted``: its listener did; else None."""
-        return self._reason if self._outcome is not None else None
-
-    @property
-    def record(self) -> Record:
-        """The figures of this context so far; final once it has an outcome."""
-        return self._ledger.record(self.outcome, self.reason)
 
     # --- the block
 
@@ -341,266 +276,6 @@ class Context:
 
         self.playback = await playback.play(self, sink)
         return self.playback
-
-    # --- for the playback; all synchronous, in the loop's thread
-
-    @property
-    def format(self) -> AudioFormat | None:
-        """The format of the audio; None before the first input fixed it."""
-        return self._wire.format
-
-    @property
-    def requested_format(self) -> AudioFormat | None:
-        """The ``output_format`` that was asked for, or None."""
-        return self._options.output_format
-
-    @property
-    def pushed_text(self) -> str:
-        """All text so far."""
-        if len(self._pieces) > 1:
-            self._pieces = ["".join(self._pieces)]
-        return self._pieces[0] if self._pieces else ""
-
-    @property
-    def words(self) -> list[Word]:
-        """All word times so far."""
-        return self._ledger.words
-
-    @property
-    def complete(self) -> bool:
-        """All pushed text was spoken: the server answered our close."""
-        return self._complete
-
-    def fix_format(self, audio_format: AudioFormat) -> None:
-        """Fixes the format, before the first input."""
-        if self._wire.format is not None:
-            raise RuntimeError("the format is fixed by the first input")
-        self._wire.format = audio_format
-
-    def request_timestamps(self) -> None:
-        """Turns word times on; too late after the first input."""
-        if not self._wire.used:
-            self._options.request_timestamps()
-
-    def hold_input(self) -> None:
-        """Makes inputs wait, so that the first carries the negotiated format."""
-        self._wire.hold()
-
-    def release_input(self) -> None:
-        """Lets held inputs go."""
-        self._wire.release()
-
-    def refuse_input(self) -> None:
-        """Takes no more text: ``push`` raises ``ContextEnded`` and a running ``feed`` returns; audio goes on."""
-        self._refusing = True
-        self._wire.wake()
-
-    def attach(self, consumer: Consumer) -> None:
-        """Makes ``consumer`` the one consumer, and hands it what waits."""
-        self._check_inside()
-        if self._consumer is not None or self._iterating:
-            raise RuntimeError("a second consumer of one context: it is iterated or played")
-        self._consumer = consumer
-        if self._outcome == "finished":
-            self._outcome = None
-        for event in self._inbox.take_all():
-            consumer.handle_event(event)
-        if self._ended:
-            consumer.handle_end(self._error)
-
-    def set_heard(
-        self, heard: Heard, *, first_sound_at_s: float | None = None, stalls: int | None = None, underruns: int = 0
-    ) -> None:
-        """Takes the listener's side of the record: a moment on ``time.monotonic``; stalls None keeps our own count."""
-        self._ledger.heard = heard
-        self._ledger.first_sound_at_s = first_sound_at_s
-        if stalls is not None:
-            self._ledger.stalls = stalls
-        self._ledger.underruns = underruns
-        if self._error is not None and isinstance(self._error, VoxwireError):
-            self._error.record = self.record
-
-    def note_raised(self) -> None:
-        """The playback has raised the failure of the context."""
-        self._raised = True
-
-    def end_played(self) -> None:
-        """All was heard."""
-        if self._ended:
-            self._set_outcome("finished")
-
-    def end_interrupted(self) -> None:
-        """The listener interrupted it; also after the server's ``done``."""
-        if self._outcome is not None:
-            return
-        if self._ended:
-            self._set_outcome("cancelled", "interrupted")
-        else:
-            self._end("cancelled", reason="interrupted", how="cancel")
-
-    def end_failed(self, error: VoxwireError) -> None:
-        """The sink failed."""
-        if self._outcome is not None:
-            return
-        self._error = error
-        self._set_outcome("failed")
-        self._describe(error)
-        if not self._ended:
-            self._ended = True
-            self._wire.leave("cancel")
-
-    # --- the wire tells us
-
-    def handle_event(self, event: Any, now_s: float) -> None:
-        """Takes one event of the connection."""
-        if self._ended:
-            self._ledger.late_dropped += 1
-            return
-        kind = type(event)
-        if kind is Audio:
-            self._ledger.add_audio(len(event.data), now_s)
-            if self._offset_s:
-                event = Audio(event.data, event.format, event.start_s + self._offset_s, event.flush_id, self)
-            self._deliver(event)
-        elif kind is FlushDone:
-            self._deliver(event)
-        elif kind is Timestamps:
-            self._handle_timestamps(event)
-        elif kind is Finished:
-            self._handle_finished(event, now_s)
-        elif kind is Failed:
-            error = failed_error(event, self._services.mask, context_id=self.id, request_id=self._ledger.request_id)
-            self._end("failed", error=error, how="answered")
-
-    def handle_lost(self, error: VoxwireError) -> None:
-        """Learns that the connection ended."""
-        self._end("failed", error=error, how="answered")
-
-    def _handle_timestamps(self, event: Timestamps) -> None:
-        offset_s = self._offset_s
-        if event.kind == "words":
-            find = self._aligner.find
-            items = tuple(
-                Word(text, start_s + offset_s, end_s + offset_s, find(text)) for text, start_s, end_s in event.items
-            )
-            self._ledger.words += items
-            if len(self._ledger.words) * _WORD_BYTES > self._services.max_buffered_bytes:
-                # The record keeps them all, and no text that was pushed has so many.
-                self._end("failed", error=ProtocolError("too many word times", code="invalid_message"), how="fail")
-                return
-            self._deliver(Words(items))
-        else:
-            sounds = tuple(Word(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in event.items)
-            self._deliver(Phonemes(sounds))
-
-    def _handle_finished(self, event: Finished, now_s: float) -> None:
-        if not event.expired:
-            self._complete = True
-            self._end("finished", how="answered")
-        elif self._feeding:
-            self._offset_s = self._ledger.audio_s
-            self._wire.expire(now_s)
-        else:
-            self._end("finished", reason="expired", how="answered")
-
-    def _deliver(self, event: Event) -> None:
-        consumer = self._consumer
-        if consumer is None:
-            self._inbox.put(event)
-            waiting = self._inbox.size_bytes
-        else:
-            consumer.handle_event(event)
-            waiting = consumer.buffered_bytes
-        if waiting > self._services.max_buffered_bytes and not self._ended:
-            limit = self._services.max_buffered_bytes
-            slow = VoxwireError(f"more than {limit} bytes waited for the consumer", code="consumer_too_slow")
-            self._end("failed", error=slow, how="fail")
-
-    # --- the wire's inputs ask us
-
-    def input_error(self, *, under_way: bool = False) -> Exception | None:
-        """What a push must raise now; None while text may be sent. ``under_way``: it waited when the context ended."""
-        if not self._ended and not self._refusing:
-            return RuntimeError("push after finish") if self._wire.closing else None
-        if self._outcome == "failed" and self._error is not None and (under_way or not self._raised):
-            return self._error
-        if self._outcome == "failed":
-            return RuntimeError("push on a context that has failed")
-        if self._refusing or self._outcome == "cancelled":
-            return ContextEnded("the context was cancelled or interrupted", context_id=self.id)
-        if self._reason == "expired":
-            return ContextExpired("the server ended the context before this text", context_id=self.id)
-        return RuntimeError("push after finish")
-
-    def note_text(self, text: str) -> None:
-        """Text is on its way."""
-        self._ledger.characters += len(text)
-        self._pieces.append(text)
-        self._aligner.push(text)
-
-    def fail(self, error: VoxwireError) -> None:
-        """The connection or the place that an input needed could not be had."""
-        self._end("failed", error=error, how="answered")
-
-    def finish_unsent(self) -> None:
-        """The input is closed and nothing is left to be answered."""
-        self._complete = True
-        self._end("finished", how="answered")
-
-    # --- the one end
-
-    def _end(
-        self,
-        outcome: Outcome,
-        *,
-        how: Literal["answered", "cancel", "fail"],
-        reason: Reason | None = None,
-        error: Exception | None = None,
-    ) -> None:
-        """Ends the stream of events, once; ``how`` is what the wire is told."""
-        if self._ended:
-            return
-        self._ended = True
-        self._error = error
-        if outcome == "finished" and self._consumer is not None:
-            self._reason = reason
-        else:
-            self._set_outcome(outcome, reason)
-        if isinstance(error, VoxwireError):
-            self._describe(error)
-        if outcome == "cancelled" and error is None:
-            self._inbox.clear()
-        self._wire.leave(how)
-        self._inbox.wake()
-        if self._consumer is not None:
-            self._consumer.handle_end(error)
-
-    def _set_outcome(self, outcome: Outcome, reason: Reason | None = None) -> None:
-        if self._outcome is None:
-            self._outcome = outcome
-            self._reason = reason if reason is not None or outcome != "finished" else self._reason
-
-    def _describe(self, error: VoxwireError) -> None:
-        error.context_id = self.id
-        error.request_id = error.request_id or self._ledger.request_id
-        error.record = self.record
-
-    # --- right place, right moment
-
-    def _check_inside(self) -> None:
-        self._check_entered()
-        if self._left:
-            raise RuntimeError("the context is used after its block")
-
-    def _check_entered(self) -> None:
-        if self._loop is None:
-            raise RuntimeError("the context is used outside of its block, enter it with async with")
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        if loop is not self._loop:
-            raise RuntimeError("the context is used from another loop or thread")
 
 
 class Batches:

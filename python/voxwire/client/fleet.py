@@ -1,4 +1,4 @@
-"""The sockets that contexts share: dialling, placing, retiring.
+"""The sockets that contexts share: placing, retiring, admission.
 
 Today a fleet holds one socket, opened at the first need and again at the next need after it ended. A socket that ended
 is never written to again. Attempts to connect are shared by all who wait for one.
@@ -9,35 +9,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import random
 import socket
-import ssl
 import time
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urljoin
 
-from voxwire.client.refusals import closed_error, http_error
-from voxwire.client.target import http_base
+from voxwire.client.backoff import Backoff, asked_wait, forget_asked_wait
+from voxwire.client.refusals import closed_error
 from voxwire.exceptions import AdmissionTimeout, ConnectError, ConnectTimeout, VoxwireError
 from voxwire.protocol import Closed, Connection
 from voxwire.tasks import Scope
-from voxwire.transport import Endpoint, HandshakeRefused, Transport, attach_socket, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from voxwire.client.dialing import Dialer
     from voxwire.client.settings import Settings
-    from voxwire.client.target import Target
-    from voxwire.embedded import EmbeddedServer
     from voxwire.protocol import Event
+    from voxwire.transport import Transport
 
-__all__ = ["Admission", "Fleet", "GivenSocket", "Link", "UrlDialer"]
-
-# faults.md 2: full jitter with a cap. The first pause lies between 0 and 1 s.
-_BACKOFF_FIRST_S = 1.0
-_BACKOFF_CAP_S = 30.0
-_REDIRECTS = frozenset({301, 302, 307, 308})
-_REDIRECT_LIMIT = 5
+__all__ = ["Admission", "Fleet", "Link"]
 
 
 class Member(Protocol):
@@ -48,19 +38,6 @@ class Member(Protocol):
 
     def handle_lost(self, error: VoxwireError) -> None:
         """Learns that the link ended while the context was live on it."""
-
-
-class Dialer(Protocol):
-    """Opens the socket of a link."""
-
-    async def dial(self, link: Link, make_connection: Callable[[float], Connection], timeout_s: float) -> Transport:
-        """One attempt. Raises VoxwireError, ``retryable`` where another attempt may succeed."""
-
-    async def http(self) -> tuple[str, ssl.SSLContext | None]:
-        """The HTTP address beside the WebSocket, and how TLS is to be spoken there."""
-
-    async def close(self) -> None:
-        """Gives back what dialling needed."""
 
 
 class Link:
@@ -80,7 +57,8 @@ class Link:
     @property
     def request_id(self) -> str | None:
         """The server's id of this connection."""
-        return self.transport.request_id if self.transport is not None else None
+        request_id = self.transport.request_id if self.transport is not None else None
+        return None if request_id is None else self._mask(request_id)
 
     def handle_events(self, events: list[Event]) -> None:
         """Hands each event to its context, in the turn of the read."""
@@ -160,6 +138,9 @@ class Fleet:
         self._settings = settings
         self._scope = Scope()
         self._link: Link | None = None
+        self._retired: set[Link] = set()
+        self._backoff = Backoff()
+        self._failure: VoxwireError | None = None
         self._dial: asyncio.Task[Link | VoxwireError] | None = None
         self._waiters = 0
 
@@ -209,9 +190,10 @@ class Fleet:
         """Leaves no task and no socket behind."""
         self.sever()
         link, self._link = self._link, None
+        links = self._retired | {link} if link is not None else self._retired
         try:
-            if link is not None:
-                await link.close(self._settings.close_timeout_s)
+            for each in links:
+                await each.close(self._settings.close_timeout_s)
         finally:
             await self._scope.close(self._settings.close_timeout_s)
             await self._dialer.close()
@@ -226,8 +208,8 @@ class Fleet:
         if loop_runs:
             self._scope.cancel()
             self._scope.start(self._dialer.close(), "voxwire release")
-        if self._link is not None:
-            self._link.abandon(loop_runs=loop_runs)
+        for link in self._retired if self._link is None else self._retired | {self._link}:
+            link.abandon(loop_runs=loop_runs)
 
     def _make_connection(self, now_s: float) -> Connection:
         settings = self._settings
@@ -242,134 +224,45 @@ class Fleet:
 
     async def _open(self) -> Link | VoxwireError:
         """Dials until it succeeds, is refused for good, or the time is over; returns the last definite error."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._settings.connect_timeout_s
-        pause_limit_s = _BACKOFF_FIRST_S
+        clock, account = asyncio.get_running_loop().time, self._dialer.account
+        deadline_s = clock() + self._settings.connect_timeout_s
+        pause_s = self._backoff.hold_s(clock())
         last: VoxwireError | None = None
         while True:
+            if account is not None and (asked := asked_wait(account)) is not None:
+                pause_s = max(pause_s, asked[0])
+                self._failure = asked[1]
+            if pause_s > 0:
+                if clock() + pause_s >= deadline_s and self._failure is not None:
+                    return self._failure
+                await asyncio.sleep(pause_s)
             link = Link(self._mask)
-            remaining_s = deadline_s - loop.time()
             try:
-                link.transport = await self._dialer.dial(link, self._make_connection, remaining_s)
+                link.transport = await self._dialer.dial(link, self._make_connection, deadline_s - clock())
             except ConnectTimeout as error:
                 # protocol.md 13: never a time-out in place of a definite answer.
-                if last is not None:
-                    return last
-                return ConnectTimeout(f"{error.message} (of {self._settings.connect_timeout_s:g} s)")
-            except VoxwireError as error:
-                if not error.retryable or error.status == 429:
-                    return error
-                last = error
-            else:
-                self._link = link
-                return link
-            pause_s = random.uniform(0, pause_limit_s)  # noqa: S311 - jitter, no secret
-            pause_limit_s = min(2 * pause_limit_s, _BACKOFF_CAP_S)
-            if loop.time() + pause_s >= deadline_s:
+                if last is None:
+                    last = ConnectTimeout(f"{error.message} (of {self._settings.connect_timeout_s:g} s)")
+                self._backoff.note_failure(clock())
+                self._failure = copy.copy(last)
                 return last
-            await asyncio.sleep(pause_s)
+            except VoxwireError as error:
+                if not error.retryable:
+                    return error
+                pause_s = self._backoff.note_failure(clock())
+                # A copy has no traceback, which would keep the frames of this attempt.
+                self._failure = last = copy.copy(error)
+                if error.status == 429:
+                    return error
+            else:
+                self._backoff.reset()
+                self._failure = None
+                forget_asked_wait(account)
+                self._take(link)
+                return link
 
-
-class UrlDialer:
-    """Connects to a URL, or to an embedded server that it starts."""
-
-    def __init__(self, target: Target, ssl_context: ssl.SSLContext | None) -> None:
-        self._target = target
-        self._ssl_context = ssl_context
-        self._server: EmbeddedServer | None = None
-
-    async def dial(self, link: Link, make_connection: Callable[[float], Connection], timeout_s: float) -> Transport:
-        """One attempt, redirects to the same origin included."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + timeout_s
-        endpoint = await self._endpoint()
-        for _ in range(_REDIRECT_LIMIT + 1):
-            try:
-                return await connect(
-                    endpoint,
-                    link,
-                    headers=self._target.headers,
-                    ssl_context=self._tls(endpoint),
-                    timeout_s=max(deadline_s - loop.time(), 0.0),
-                    make_connection=make_connection,
-                )
-            except HandshakeRefused as refused:
-                if refused.status not in _REDIRECTS:
-                    raise http_error(
-                        refused.status,
-                        refused.body,
-                        self._target.mask,
-                        request_id=refused.request_id,
-                        retry_after_s=refused.retry_after_s,
-                    ) from None
-                endpoint = _redirected(endpoint, refused)
-        raise ConnectError(f"more than {_REDIRECT_LIMIT} redirects", retryable=False)
-
-    async def http(self) -> tuple[str, ssl.SSLContext | None]:
-        """The HTTP address beside the WebSocket, and how TLS is to be spoken there."""
-        endpoint = await self._endpoint()
-        return http_base(endpoint), self._tls(endpoint)
-
-    async def close(self) -> None:
-        """Gives the embedded server back."""
-        server, self._server = self._server, None
-        if server is not None:
-            from voxwire import embedded  # noqa: PLC0415 - only where a server was embedded
-
-            await embedded.release(server)
-
-    def _tls(self, endpoint: Endpoint) -> ssl.SSLContext | None:
-        """The TLS settings, read from the system once: that costs tens of milliseconds."""
-        if endpoint.tls and self._ssl_context is None:
-            self._ssl_context = ssl.create_default_context()
-        return self._ssl_context if endpoint.tls else None
-
-    async def _endpoint(self) -> Endpoint:
-        if self._target.endpoint is not None:
-            return self._target.endpoint
-        from voxwire import embedded  # noqa: PLC0415 - only where a server is embedded
-        from voxwire.client.target import websocket_endpoint  # noqa: PLC0415
-
-        if self._server is None:
-            self._server = await embedded.acquire(self._target.engine)
-        return websocket_endpoint(self._server.url)
-
-
-class GivenSocket:
-    """Speaks over one connected socket, without an HTTP upgrade."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket: socket.socket | None = sock
-
-    async def dial(self, link: Link, make_connection: Callable[[float], Connection], timeout_s: float) -> Transport:
-        """Takes the socket over, once."""
-        del timeout_s
-        sock, self._socket = self._socket, None
-        if sock is None:
-            raise ConnectError("the given socket has ended and there is no other", retryable=False)
-        return await attach_socket(sock, make_connection(asyncio.get_running_loop().time()), link)
-
-    async def http(self) -> tuple[str, ssl.SSLContext | None]:
-        """There is none."""
-        raise RuntimeError("a client over a given socket has no HTTP address")
-
-    async def close(self) -> None:
-        """Closes a socket that was never used."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-
-def _redirected(endpoint: Endpoint, refused: HandshakeRefused) -> Endpoint:
-    """Where a redirect leads: only ever to the same origin, as another one would be handed our credentials."""
-    location = refused.header("location")
-    if location is None:
-        raise ConnectError("a redirect without a location", status=refused.status, retryable=False)
-    scheme = "https" if endpoint.tls else "http"
-    try:
-        target = Endpoint.parse(urljoin(f"{scheme}://{endpoint.authority}{endpoint.target}", location))
-    except ValueError as error:
-        raise ConnectError(f"a redirect to an invalid URL: {error}", status=refused.status, retryable=False) from None
-    if (target.host, target.port, target.tls) != (endpoint.host, endpoint.port, endpoint.tls):
-        raise ConnectError("a redirect to another origin is not followed", status=refused.status, retryable=False)
-    return target
+    def _take(self, link: Link) -> None:
+        """Replaces the link that ended; what is left of its socket stays ours until that is gone."""
+        retired = self._retired if self._link is None else self._retired | {self._link}
+        self._retired = {each for each in retired if each.transport is not None and not each.transport.closed}
+        self._link = link

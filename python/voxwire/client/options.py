@@ -44,7 +44,7 @@ class ContextOptions:
             if "model_id" in options:
                 raise TypeError("model and model_id are one option, give one of them")
             options["model_id"] = options.pop("model")
-        self.voice: Any = _voice(options.pop("voice", None))
+        self.voice = _voice(options.pop("voice", None))
         self.output_format = _output_format(options.pop("output_format", None))
         self._fields: dict[str, Any] = {}
         for name, value in options.items():
@@ -116,17 +116,19 @@ def _check(name: str, value: Any) -> None:
             raise TypeError(f"{name} holds a value that JSON has not: {error}") from None
 
 
-def _voice(value: Any) -> Any:
+def _voice(value: Any) -> dict[str, str] | None:
     # protocol.md 13: always sent as {"mode":"id","id":...}
     if value is None:
         return None
-    if isinstance(value, str):
-        if not value:
-            raise ValueError("voice is empty, must be the id of a voice")
-        return {"mode": "id", "id": value}
     if isinstance(value, Mapping):
-        return {"mode": "id", **value} if "id" in value else dict(value)
-    raise TypeError(f"voice must be an id of type str, not {type(value).__name__}")
+        if value.get("mode", "id") != "id" or "id" not in value:
+            raise ValueError("voice of another mode, must be an id or an object with mode 'id' and an id")
+        value = value["id"]
+    if not isinstance(value, str):
+        raise TypeError(f"voice must be an id of type str, not {type(value).__name__}")
+    if not value:
+        raise ValueError("voice is empty, must be the id of a voice")
+    return {"mode": "id", "id": value}
 
 
 def _output_format(value: Any) -> AudioFormat | None:

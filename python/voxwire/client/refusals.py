@@ -46,32 +46,35 @@ def http_error(
             request_id = request_id or _string(fields.get("request_id"))
             parts = [part for part in (_string(fields.get("title")), _string(fields.get("message"))) if part]
             message = ": ".join(parts) or _string(fields.get("error")) or ""
-    message = _line(mask(message)) or "the server refused the request without saying why"
-    return refusal(status, message, retry_after_s=retry_after_s, code=code, request_id=request_id)
+    message = _line(message, mask) or "the server refused the request without saying why"
+    return refusal(
+        status, message, retry_after_s=retry_after_s, code=_label(code, mask), request_id=_label(request_id, mask)
+    )
 
 
 def failed_error(failed: Failed, mask: Callable[[str], str], **attributes: Any) -> VoxwireError:
     """Returns the error for a context that failed; ``attributes`` are those of every error."""
-    message = _line(mask(failed.message))
+    message = _line(failed.message, mask)
+    code = _label(failed.code, mask)
     if failed.request_id is not None:
-        attributes["request_id"] = failed.request_id
+        attributes["request_id"] = _label(failed.request_id, mask)
     if failed.side == "local":
         if failed.code == InactivityTimeout.default_code:
             return InactivityTimeout(message, **attributes)
-        return ProtocolError(message, code=failed.code, **attributes)
+        return ProtocolError(message, code=code, **attributes)
     message = message or "the server ended the context without saying why"
     if failed.status is None:
-        return ServerError(message, code=failed.code, **attributes)
-    return refusal(failed.status, message, code=failed.code, **attributes)
+        return ServerError(message, code=code, **attributes)
+    return refusal(failed.status, message, code=code, **attributes)
 
 
 def closed_error(closed: Closed, mask: Callable[[str], str], **attributes: Any) -> VoxwireError:
     """Returns the error for a context that was live when the connection ended, also by a normal close."""
     if closed.error is not None:
-        return ProtocolError(_line(mask(closed.error)), **attributes)
+        return ProtocolError(_line(closed.error, mask), **attributes)
     if closed.timed_out == "ping":
         return ConnectionLost("the server answered no ping in time", **attributes)
-    reason = _line(mask(closed.reason))
+    reason = _line(closed.reason, mask)
     described = f"the connection ended with close code {closed.code}"
     return ConnectionLost(f"{described}: {reason}" if reason else described, **attributes)
 
@@ -80,7 +83,12 @@ def _string(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _line(text: str) -> str:
-    """One line of bounded length, without control characters."""
-    printable = "".join(character if character.isprintable() else " " for character in text[:_MESSAGE_CHARACTERS])
-    return " ".join(printable.split())
+def _label(value: str | None, mask: Callable[[str], str]) -> str | None:
+    return None if value is None else _line(value, mask)
+
+
+def _line(text: str, mask: Callable[[str], str]) -> str:
+    """One line of bounded length, without control characters and without our secrets."""
+    printable = "".join(character if character.isprintable() else " " for character in mask(text)[:_MESSAGE_CHARACTERS])
+    # Once more: joined over what was no blank before, or cut, it may be one now.
+    return mask(" ".join(printable.split()))

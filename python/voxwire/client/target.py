@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, replace
-from urllib.parse import urlsplit
+from datetime import date
+from urllib.parse import quote, urlsplit
 
 from voxwire.transport import Endpoint
 
@@ -12,6 +14,9 @@ __all__ = ["Target"]
 
 _PATH = "/tts/websocket"
 _EMBEDDED = "embedded:"
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# The beginning of a secret at the end of a text that was cut there; a shorter one gives nothing away.
+_TELLING_CHARACTERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +43,13 @@ class Target:
 
         Raises:
             TypeError: An argument is no string.
-            ValueError: The URL is none of ours, a key comes without a URL, or a character cannot stand in a header.
+            ValueError: The URL is none of ours, a key comes without a URL, a character cannot stand in a header, or the
+                version is no date.
         """
         for name, value in (("url", url), ("api_key", api_key), ("access_token", access_token), ("version", version)):
             if value is not None and not isinstance(value, str):
                 raise TypeError(f"{name} must be of type str, not {type(value).__name__}")
+        _check_version(version)
         url = url or os.environ.get("VOXWIRE_URL") or None
         if url is None and (api_key is not None or access_token is not None):
             raise ValueError("a key without a URL: pass url or set VOXWIRE_URL")
@@ -52,7 +59,9 @@ class Target:
         endpoint = websocket_endpoint(url)
         if api_key is None and access_token is None:
             api_key = os.environ.get("VOXWIRE_API_KEY") or _cartesia_key(endpoint)
-        secrets = [value for value in (api_key, access_token) if value]
+        given = [value for value in (api_key, access_token) if value]
+        # Longest first: one may hold another. A server may quote a URL too.
+        secrets = sorted({*given, *(quote(value, safe="") for value in given)}, key=len, reverse=True)
         return cls(endpoint, None, _headers(version, api_key, access_token), tuple(secrets))
 
     @property
@@ -61,9 +70,13 @@ class Target:
         return self.endpoint is None
 
     def mask(self, text: str) -> str:
-        """Returns ``text`` without our own secrets: a server may quote what it was sent."""
+        """Returns ``text`` without our own secrets: a server may quote what it was sent, also cut at the end."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
+        for secret in self.secrets:
+            for length in range(min(len(secret) - 1, len(text)), _TELLING_CHARACTERS - 1, -1):
+                if text.endswith(secret[:length]):
+                    return text[:-length] + "***"
         return text
 
 
@@ -95,6 +108,14 @@ def _headers(version: str, api_key: str | None = None, access_token: str | None 
                 f"the value for {name} holds a character that no header may carry, must be printable ASCII"
             )
     return tuple(headers)
+
+
+def _check_version(version: str) -> None:
+    """protocol.md 2.3: a server refuses what is no ``YYYY-MM-DD`` of the calendar."""
+    try:
+        date.fromisoformat(version if _DATE.fullmatch(version) else "")
+    except ValueError:
+        raise ValueError("version is no date, must be like 2026-03-01") from None
 
 
 def _cartesia_key(endpoint: Endpoint) -> str | None:

@@ -19,7 +19,7 @@ from voxwire.protocol import LIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from voxwire.client.fleet import Dialer
+    from voxwire.client.dialing import Dialer
     from voxwire.client.target import Target
 
 __all__ = ["Voices"]
@@ -129,7 +129,9 @@ def _page(
                 retry_after_s=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
             ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise _network_error(error, f"{request.host}") from error
+        # The text of a broken answer is the server's, and may hold our key.
+        cause = None if isinstance(error, http.client.HTTPException) else error
+        raise _network_error(error, f"{request.host}") from cause
     try:
         page = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -93,6 +93,7 @@ class Wire:
         self._defaults: InputOptions | None = None
         self._link: Link | None = None
         self._admitted = False
+        self._left = False
         self._turn = asyncio.Lock()
         self._hold: asyncio.Future[None] | None = None
         self._gates: set[asyncio.Timeout] = set()
@@ -201,6 +202,7 @@ class Wire:
 
     def leave(self, how: Literal["answered", "cancel", "fail"]) -> None:
         """Takes the context off the wire, once and for all, and gives its place back."""
+        self._left = True
         self.wake()
         self.release()
         if self._admitted:
@@ -214,22 +216,22 @@ class Wire:
             connection = link.transport.connection
             if how == "cancel":
                 connection.send_cancel(self.id, link.transport.now())
-            elif how == "fail":
-                connection.fail_context(self.id)
             connection.forget_context(self.id)
             link.transport.flush()
 
-    def expire(self, now_s: float) -> None:
+    def expire(self) -> None:
         """The server ended the live id before its close: goes on with another, at the next input.
 
         Inputs that cannot have been processed are sent again at once.
         """
         link, self._link = self._link, None
-        again = [sent for sent in self._recent if now_s - sent.at_s < _UNPROCESSED_S]
-        self._recent.clear()
+        again: list[_Sent] = []
         if link is not None and link.transport is not None:
+            now_s = link.transport.now()
+            again = [sent for sent in self._recent if now_s - sent.at_s < _UNPROCESSED_S]
             link.members.discard(self._owner)
             link.transport.connection.forget_context(self.id)
+        self._recent.clear()
         self.id = str(uuid.uuid4())
         for sent in again:
             if link is not None and link.usable and (self.live or speakable("".join(self._held) + sent.text)):
@@ -254,6 +256,10 @@ class Wire:
                 if not self._admitted:
                     asked_s = clock()
                     await services.admission.acquire()
+                    if self._left:
+                        # The context ended in the turn that gave us the place: nobody else would give it back.
+                        services.admission.release()
+                        self._check_open()
                     self._admitted = True
                     self._ledger.queued_s += clock() - asked_s
                 asked_s = clock()

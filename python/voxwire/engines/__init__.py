@@ -13,11 +13,13 @@ from voxwire.engines.contract import (
     Span,
     Voice,
 )
+from voxwire.engines.emotions import PRIMARY_EMOTIONS, primary_emotion
 from voxwire.engines.worker import WorkerEngine, WorkerVoice
 from voxwire.exceptions import EngineError
 
 __all__ = [
     "API_VERSION",
+    "PRIMARY_EMOTIONS",
     "Engine",
     "EngineError",
     "Info",
@@ -29,4 +31,5 @@ __all__ = [
     "Voice",
     "WorkerEngine",
     "WorkerVoice",
+    "primary_emotion",
 ]

@@ -40,6 +40,7 @@ class Voice:
         gender: ``masculine``, ``feminine`` or ``gender_neutral``; None where it has none.
         description: One line for people.
         default: True for exactly one voice of an engine.
+        aliases: Other ids that mean this voice; the host passes on ``id`` alone.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Voice:
     gender: str | None = None
     description: str = ""
     default: bool = False
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,9 @@ class Info:
         words: It times words; otherwise the host estimates them.
         phonemes: It times phonemes.
         speed_range: Lowest and highest ``Segment.speed``.
-        volume: It applies ``Segment.volume``; otherwise the host does.
+        volume: It applies ``Segment.volume``; otherwise the host does, exactly.
+        gain: What the host multiplies its samples by. Below 1 for an engine that uses the full scale: that leaves room
+            for a volume of 2, the loudest there is, where 0.5 leaves enough for all.
         emotion: It honours ``Segment.emotion``.
         text_streaming: It takes text that is not cut at sentences.
         max_parallel: ``speak`` calls at once; the host queues the rest.
@@ -77,6 +81,7 @@ class Info:
     phonemes: bool = False
     speed_range: tuple[float, float] = (1.0, 1.0)
     volume: bool = False
+    gain: float = 1.0
     emotion: bool = False
     text_streaming: bool = False
     max_parallel: int = 1
@@ -112,7 +117,7 @@ class Segment:
         last: Nothing follows in this context.
         speed: Factor, 1 is normal; within ``Info.speed_range``.
         volume: Factor, 1 is normal.
-        emotion: Name of an emotion or None.
+        emotion: Name of an emotion as the client gave it, or None; ``primary_emotion`` tells the nearest of a few.
     """
 
     text: str

@@ -1,8 +1,9 @@
 """What a worker program and its host say to each other.
 
 The host writes one JSON object a line to the program's standard input: ``id``, ``text``, ``ends_sentence``, ``voice``,
-``speed``, ``volume``, ``end_pause``, ``per_char``; a program skips keys that it does not know. The program writes
-frames to its standard output, each a little-endian head (kind: 1 byte, id: u32, length of the body: u32) and a body:
+``speed``, ``volume``, ``emotion`` (null or one of the primary emotions), ``end_pause``, ``per_char``; a program skips
+keys that it does not know. The program writes frames to its standard output, each a little-endian head (kind: 1 byte,
+id: u32, length of the body: u32) and a body:
 
     R   ready: {"rate": 22050}, once, before anything else
     E   times: {"w": [[word, start_s, end_s], ...], "p": [[ipa, start_s, end_s], ...]}

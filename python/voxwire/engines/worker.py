@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from voxwire.engines.contract import API_VERSION, Info, Piece, Segment, Settings, Voice
+from voxwire.engines.emotions import primary_emotion
 from voxwire.engines.pool import Deadlines, WorkerPool
 from voxwire.exceptions import EngineError
 
@@ -160,6 +161,7 @@ class WorkerSession:
                 "voice": self._voice.name,
                 "speed": min(max(segment.speed, slowest), fastest),
                 "volume": segment.volume,
+                "emotion": primary_emotion(segment.emotion),
                 # A pause belongs between two sentences: neither inside one nor after the last.
                 "end_pause": segment.ends_sentence and not segment.last,
                 "per_char": self._voice.per_char,

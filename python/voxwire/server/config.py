@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from pathlib import Path  # noqa: TC003 - pydantic reads it at run time
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
 )
 
 from voxwire.server.languages import normalised
+from voxwire.server.speech.dictionaries import DictionaryItem, distinct
 
-__all__ = ["ConfigurationError", "Settings"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ConfigurationError", "Settings", "first_reason", "resembling"]
 
 Port = Annotated[int, Field(ge=0, le=65535)]
+#: A timer that never fires would be none: a day is the longest.
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+def _carried(key: str) -> str:
+    # A header carries no other key unchanged, so nobody could use it.
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("must be printable ASCII without blanks")
+    return key
 
 
 class ConfigurationError(ValueError):
@@ -49,6 +63,7 @@ class Settings(BaseModel):
         voices: Further ids of voices: alias to voice id.
         models: Names of models that are served, ``*`` at the end for any ending; None for the usual ones.
         languages: Languages that are served; None for all of the engine.
+        dictionaries: Pronunciation dictionaries: id to entries, each a ``text`` and its ``alias`` or ``pronunciation``.
         concurrency: Contexts at once for each credential; None for no limit.
         queue_wait_s: Longest wait of a context for its place.
         context_expiry_s: Seconds after the last audio at which an open context ends.
@@ -57,44 +72,50 @@ class Settings(BaseModel):
         slow_reader_s: Seconds that a full socket may take nothing before it is closed.
         send_queue_bytes: Unsent bytes of a socket that hold back synthesis.
         allow_origin: Values of ``Origin`` that browsers may connect from; ``*`` for any.
+        token_secret: What access tokens are signed with, the same wherever they are to be valid: 8 characters or more,
+            better 32 random ones. None for a random one of the process, with which the tokens end too.
         cancel_done: A cancel is answered with ``done``.
-        max_connections: WebSockets at once.
+        max_connections: WebSockets, and HTTP answers that speak, at once.
         max_handshakes: Connections at once whose request head has not come yet.
         handshake_timeout_s: Longest time from the accept to the answer of the upgrade, and of an HTTP connection from
             one request to the next.
         context_text_bytes: UTF-8 bytes of text that one context may hold unspoken.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
-    host: str = "127.0.0.1"
+    host: Name = "127.0.0.1"
     port: Port = 8765
     workers: Annotated[int, Field(ge=1, le=256)] = 1
-    engine: str | None = None
+    engine: Name | None = None
     engine_options: dict[str, str] = Field(default_factory=dict)
-    api_keys: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), repr=False)
+    api_keys: tuple[Annotated[Name, AfterValidator(_carried)], ...] = Field(default=(), repr=False)
     no_auth: bool = False
     allow_plain: bool = False
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_port: Port = 8766
-    default_voice: str | None = None
+    default_voice: Name | None = None
     unknown_voice: Literal["error", "default"] = "error"
     voices: dict[str, str] = Field(default_factory=dict)
     models: tuple[str, ...] | None = None
     languages: tuple[Annotated[str, AfterValidator(normalised)], ...] | None = None
+    dictionaries: dict[Name, Annotated[tuple[DictionaryItem, ...], AfterValidator(distinct)]] = Field(
+        default_factory=dict
+    )
     concurrency: PositiveInt | None = None
     queue_wait_s: Annotated[float, Field(ge=0, le=60)] = 1.0
-    context_expiry_s: PositiveFloat = 1.0
-    idle_timeout_s: PositiveFloat = 300.0
-    drain_s: Annotated[float, Field(ge=0)] = 30.0
-    slow_reader_s: PositiveFloat = 30.0
-    send_queue_bytes: Annotated[int, Field(ge=65_536)] = 4 * 1024 * 1024
+    context_expiry_s: Seconds = 1.0
+    idle_timeout_s: Seconds = 300.0
+    drain_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    slow_reader_s: Seconds = 30.0
+    send_queue_bytes: Annotated[int, Field(ge=65_536, le=1024**3)] = 4 * 1024 * 1024
     allow_origin: tuple[str, ...] = ()
+    token_secret: Annotated[str, Field(min_length=8)] | None = Field(default=None, repr=False)
     cancel_done: bool = False
     max_connections: PositiveInt = 1024
     max_handshakes: PositiveInt = 64
-    handshake_timeout_s: PositiveFloat = 5.0
+    handshake_timeout_s: Seconds = 5.0
     context_text_bytes: PositiveInt = 1024 * 1024
 
     @classmethod
@@ -107,12 +128,9 @@ class Settings(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            name = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise ConfigurationError(f"unknown setting {name!r}") from None
-            reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
-            reason = reason[:1].lower() + reason[1:]
+            name, reason = first_reason(error)
+            if name and name not in cls.model_fields and name in values:
+                raise ConfigurationError(f"unknown setting {name!r}{resembling(name, cls.model_fields)}") from None
             raise ConfigurationError(f"{name}: {reason}" if name else reason) from None
 
     @property
@@ -140,6 +158,22 @@ class Settings(BaseModel):
                     f"keys would reach {self.host} in the clear: give tls_cert and tls_key, or say allow_plain",
                 )
         return self
+
+
+def first_reason(error: ValidationError) -> tuple[str, str]:
+    """Returns where a value is wrong, like ``voices.anna`` and empty for a whole, and why; it quotes no value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "value_error":
+        reason = str(first["ctx"]["error"])
+    else:
+        reason = first["msg"].replace("Input should be", "must be")
+    return ".".join(str(part) for part in first["loc"]), reason[:1].lower() + reason[1:]
+
+
+def resembling(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown name: the one that was meant, if one is near."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _is_loopback(host: str) -> bool:

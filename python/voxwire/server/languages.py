@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["BY_CHARACTER", "base", "normalised"]
+__all__ = ["base", "by_character", "normalised"]
 
-#: Languages whose timestamps come one character each (protocol.md 8).
-BY_CHARACTER = frozenset({"ja", "zh"})
+_BY_CHARACTER = frozenset({"ja", "zh"})
 
 _TAG = re.compile(r"([A-Za-z]{2})(?:-([A-Za-z]{2}))?", re.ASCII)
 
@@ -28,3 +27,8 @@ def normalised(tag: str) -> str:
 def base(tag: str) -> str:
     """Returns the language of a normalised tag."""
     return tag[:2]
+
+
+def by_character(tag: str | None) -> bool | None:
+    """Says whether timestamps come one character each (protocol.md 8); None where no language is known."""
+    return None if tag is None else base(tag) in _BY_CHARACTER

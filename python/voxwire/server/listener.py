@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 import socket
-import ssl
 import uuid
 from typing import TYPE_CHECKING, Self
 
@@ -21,11 +20,13 @@ from voxwire.server.host import EngineHost, default_engine
 from voxwire.server.http.app import make_app
 from voxwire.server.service import Service
 from voxwire.server.session import Session
+from voxwire.server.tls import TlsListener, tls_context
 from voxwire.server.websocket import Doorkeeper
 from voxwire.tasks import Scope
 from voxwire.transport import attach_socket
 
 if TYPE_CHECKING:
+    import ssl
     from types import TracebackType
 
 __all__ = ["Server", "bound"]
@@ -51,7 +52,7 @@ class Server:
         self._uvicorn: uvicorn.Server | None = None
         self._scope = Scope()
         self._port = 0
-        self._tls_port: int | None = None
+        self._tls_listener: TlsListener | None = None
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -73,7 +74,7 @@ class Server:
     @property
     def tls_url(self) -> str | None:
         """The same over TLS, or None without a TLS listener."""
-        return None if self._tls_port is None else f"wss://{self._authority(self._tls_port)}"
+        return None if self._tls_listener is None else f"wss://{self._authority(self._tls_listener.port)}"
 
     @property
     def http_url(self) -> str:
@@ -105,7 +106,7 @@ class Server:
             EngineError: The engine cannot work here.
         """
         settings = self.settings
-        tls = _tls_context(settings)
+        tls = tls_context(settings)
         async with contextlib.AsyncExitStack() as undo:
             listeners = []
             if listen:
@@ -151,6 +152,8 @@ class Server:
         service.draining = True
         for listener in server.servers if server is not None else ():
             listener.close()
+        if self._tls_listener is not None:
+            await self._tls_listener.close()
         keeper.abort()
         if service.sessions:
             closing = [
@@ -163,7 +166,7 @@ class Server:
         if server is not None:
             await server.shutdown()
         await service.host.stop()
-        self._uvicorn = None
+        self._uvicorn = self._tls_listener = None
         self._forget()
         self._closing = False
 
@@ -194,18 +197,10 @@ class Server:
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=listeners[:1])
         if tls is not None:
-            loop = asyncio.get_running_loop()
             door = keeper.door()
-            server.servers.append(
-                await loop.create_server(
-                    lambda: door(config, server.server_state, server.lifespan.state),
-                    sock=listeners[1],
-                    ssl=tls,
-                    backlog=_BACKLOG,
-                    ssl_handshake_timeout=self.settings.handshake_timeout_s,
-                )
+            self._tls_listener = TlsListener(
+                listeners[1], tls, self._scope, lambda: door(config, server.server_state, server.lifespan.state)
             )
-            self._tls_port = listeners[1].getsockname()[1]
         self._uvicorn = server
         self._scope.start(server.main_loop(), "clock of the HTTP server")
 
@@ -229,9 +224,10 @@ def bound(settings: Settings, port: int, *, listen: bool = True) -> socket.socke
     host = settings.host
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
+        family, _, protocol, _, address = found[0]
         with contextlib.ExitStack() as undo:
-            sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            # Only on sockets that say that they are TCP does asyncio switch off the delay of small writes.
+            sock = undo.enter_context(socket.socket(family, socket.SOCK_STREAM, protocol))
             if os.name == "posix":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if settings.workers > 1:
@@ -250,15 +246,3 @@ def bound(settings: Settings, port: int, *, listen: bool = True) -> socket.socke
 def _cause(error: OSError) -> str:
     # The system's own words: asyncio and `create_server` wrap them in the address, which the message has already.
     return (os.strerror(error.errno) if error.errno is not None and error.errno > 0 else str(error.strerror)).lower()
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"tls_cert and tls_key: {error.strerror or error}") from error
-    return context

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import sys
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,10 @@ def run(settings: Settings, *, reread: Callable[[], Settings] | None = None) -> 
     names = ("port", "tls_port") if settings.tls else ("port",)
     with contextlib.ExitStack() as kept:
         holders = {name: kept.enter_context(bound(settings, getattr(settings, name), listen=False)) for name in names}
-        shared = settings.model_copy(update={name: holder.getsockname()[1] for name, holder in holders.items()})
+        ports = {name: holder.getsockname()[1] for name, holder in holders.items()}
+        # A token that one worker made is read by all of them.
+        secret = settings.token_secret or secrets.token_hex()
+        shared = settings.model_copy(update={**ports, "token_secret": secret})
         return supervise(shared, lambda say, lifeline: _run(shared, reread, say, lifeline), _say)
 
 

@@ -44,16 +44,16 @@ class Refusal(Exception):
         headers = [("X-Request-Id", request_id), *self.headers]
         if self.retry_after_s is not None:
             headers.append(("Retry-After", str(self.retry_after_s)))
-        text = f"{self.title}: {self.message}"
         if version < STRUCTURED_ERRORS:
-            return [*headers, ("Content-Type", "text/plain; charset=utf-8")], text.encode()
-        body = orjson.dumps(
-            {
-                "error_code": self.code,
-                "title": self.title,
-                "message": self.message,
-                "error": text,
-                "request_id": request_id,
-            }
-        )
-        return [*headers, ("Content-Type", "application/json")], body
+            return [*headers, ("Content-Type", "text/plain; charset=utf-8")], str(self).encode()
+        return [*headers, ("Content-Type", "application/json")], orjson.dumps(self.members(request_id))
+
+    def members(self, request_id: str) -> dict[str, str | None]:
+        """Returns what the JSON body and the error of an event stream say alike."""
+        return {
+            "error_code": self.code,
+            "title": self.title,
+            "message": self.message,
+            "error": str(self),
+            "request_id": request_id,
+        }

@@ -24,7 +24,7 @@ from voxwire.server.refusal import Refusal
 from voxwire.server.versions import STRUCTURED_ERRORS, VOICE_BY_ID_ONLY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 __all__ = [
     "DEFAULT_BUFFER_DELAY_MS",
@@ -204,7 +204,7 @@ class FirstInput(Input):
 
     @property
     def takes_generation_config(self) -> bool:
-        """False for models of before sonic-3, which ignore it."""
+        """False for models of before sonic-3, which ignore it, and dictionaries too."""
         return not _matches(self.model_id, _EARLY_MODELS)
 
 
@@ -237,8 +237,13 @@ def check_later(fields: Mapping[str, Any]) -> Input:
         raise _refusal(error) from None
 
 
-def check_first(fields: Mapping[str, Any], version: str) -> FirstInput:
-    """Checks the input that opens a context, as far as that needs no knowledge of the server.
+def check_first(fields: Mapping[str, Any], version: str, dictionaries: Container[str] = ()) -> FirstInput:
+    """Checks the input that opens a context, as far as that needs no knowledge of the engine.
+
+    Args:
+        fields: What the input says.
+        version: The version of the protocol that is spoken.
+        dictionaries: The ids of the pronunciation dictionaries that there are.
 
     Raises:
         Refusal: 400 that names the field, or 404 for a dictionary.
@@ -249,7 +254,7 @@ def check_first(fields: Mapping[str, Any], version: str) -> FirstInput:
         raise _refusal(error) from None
     if request.voice.id is None and version >= VOICE_BY_ID_ONLY:
         raise Refusal(400, "Invalid voice", "`voice` by embedding ended with version 2025-04-16, give its id")
-    if request.pronunciation_dict_id is not None:
+    if request.pronunciation_dict_id is not None and request.pronunciation_dict_id not in dictionaries:
         raise Refusal(
             404 if version >= STRUCTURED_ERRORS else 400,
             "Dictionary not found",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import secrets
+from typing import TYPE_CHECKING, Any, Protocol
 
 from voxwire.server import languages
 from voxwire.server.access.auth import Keyring
+from voxwire.server.access.gate import Gate
 from voxwire.server.access.limits import Accounts
 from voxwire.server.refusal import Refusal
 from voxwire.server.requests import Models, check_first
+from voxwire.server.speech.dictionaries import Dictionary
 from voxwire.server.voices import Catalogue
 from voxwire.tasks import Scope
 
@@ -19,9 +22,18 @@ if TYPE_CHECKING:
     from voxwire.server.config import Settings
     from voxwire.server.host import EngineHost
     from voxwire.server.requests import FirstInput
-    from voxwire.server.session import Session
 
-__all__ = ["Service"]
+__all__ = ["Member", "Service"]
+
+
+class Member(Protocol):
+    """An open WebSocket, or an HTTP answer that speaks, as far as its server needs to know it."""
+
+    async def shut_down(self) -> None:
+        """Closes because the server ends."""
+
+    def abort(self) -> None:
+        """Drops the connection at once."""
 
 
 class Service:
@@ -31,9 +43,9 @@ class Service:
         settings: What the operator decided.
         host: The engine.
         voices: Its voices under all their ids.
-        keyring: Who may connect.
+        gate: Who may come in.
         accounts: What each credential has in use.
-        sessions: The open WebSockets.
+        sessions: The open WebSockets, and the HTTP answers that speak.
         scope: The tasks of all contexts.
         draining: True once it takes no new work.
     """
@@ -42,13 +54,16 @@ class Service:
         self.settings = settings
         self.host = host
         self.voices: Catalogue
-        self.keyring: Keyring
+        # Without a secret of the operator the tokens end with the process.
+        self._token_secret = settings.token_secret or secrets.token_hex()
+        self.gate = Gate(Keyring((), self._token_secret), settings.allow_origin)
         self.admit(settings)
         self.accounts = Accounts(settings.concurrency)
-        self.sessions: set[Session] = set()
+        self.sessions: set[Member] = set()
         self.scope = Scope()
         self.draining = False
         self._models = Models(settings.models)
+        self._dictionaries = {name: Dictionary(items) for name, items in settings.dictionaries.items()}
         self._live_contexts = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,7 +81,7 @@ class Service:
             default=settings.default_voice,
             unknown_is_default=settings.unknown_voice == "default",
         )
-        self.keyring = Keyring(settings.api_keys)
+        self.gate.keyring = Keyring(settings.api_keys, self._token_secret)
 
     @property
     def ready(self) -> bool:
@@ -102,7 +117,7 @@ class Service:
         Raises:
             Refusal: A field is wrong, or names what this server has not.
         """
-        request = check_first(fields, version)
+        request = check_first(fields, version, self._dictionaries)
         self._models.check(request.model_id)
         if (language := request.asked_language) is not None and not self._speaks(language):
             raise Refusal(
@@ -112,6 +127,11 @@ class Service:
                 code="language_not_supported",
             )
         return request, self.voices.resolve(request.voice.id, version)
+
+    def dictionary(self, request: FirstInput) -> Dictionary | None:
+        """Returns the dictionary of a context whose first input was checked; models of before sonic-3 use none."""
+        name = request.pronunciation_dict_id
+        return None if name is None or not request.takes_generation_config else self._dictionaries[name]
 
     def _speaks(self, language: str) -> bool:
         for allowed in (self.settings.languages, self.host.info.languages):

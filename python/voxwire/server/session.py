@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
 import uuid
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Literal
 
-from voxwire.exceptions import ConnectionLost, EngineError
+from voxwire.exceptions import ConnectionLost
 from voxwire.protocol import CLOSE_CODES, LIMITS, Cancel, Closed, Connection, Request, Unusable
+from voxwire.server.failures import INTERNAL, log_fault, refusal_of, shutting_down
 from voxwire.server.pressure import wait_writable
 from voxwire.server.refusal import Refusal
 from voxwire.server.requests import FirstInput, Input, check_later, is_speakable
@@ -28,12 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-_logger = logging.getLogger("voxwire.server")
-
 _IDLE_REASON = "connection idle timeout"
 _SLOW_REASON = "slow consumer"
 
-_SHUTTING_DOWN = Refusal(503, "Shutting down", "the server is shutting down, connect again later")
 _UNSPEAKABLE = Refusal(
     400,
     "transcript empty or contains only punctuation",
@@ -42,7 +38,6 @@ _UNSPEAKABLE = Refusal(
 _CONTEXT_CLOSED = Refusal(
     400, "Context closed", "the context took its last input before this one, use a new `context_id`"
 )
-_INTERNAL = Refusal(500, "Internal error", "the server failed on this context, retry on a new one")
 _BROKEN = Refusal(500, "Connection closed", "the connection broke a rule of WebSocket or a limit of the server")
 _LIVE = frozenset({"open", "draining"})
 
@@ -77,7 +72,6 @@ class Session:
         self._connection: Connection
         self._active_at = self._loop.time()
         self._idle_timer: asyncio.TimerHandle | None = None
-        self._unusable_in_a_row = 0
         self._over = False
 
     def begin(self, transport: Transport, remainder: bytes = b"") -> None:
@@ -111,15 +105,13 @@ class Session:
         try:
             if isinstance(event, Request):
                 self._handle_request(event)
-                self._unusable_in_a_row = 0
             elif isinstance(event, Cancel):
-                self._unusable_in_a_row = 0
                 self._handle_cancel(event.context_id)
             elif isinstance(event, Unusable):
                 self._handle_unusable(event)
         except Exception as error:  # noqa: BLE001 - no message may end the connection of all contexts
-            self._log_fault(error)
-            self._fail(context_id, _INTERNAL)
+            log_fault(error, self.request_id)
+            self._fail(context_id, INTERNAL)
 
     # --- inputs
 
@@ -183,8 +175,7 @@ class Session:
             self._refuse(event.context_id, None, refusal, continues=event.continues)
         else:
             self._answer(event.context_id, refusal)
-        self._unusable_in_a_row += 1
-        if self._unusable_in_a_row == LIMITS["unusable_messages"]:
+        if event.last:
             # The core closes after this answer.
             self._fail_all(Refusal(500, "Connection closed", "too many unusable messages in a row"))
 
@@ -196,8 +187,10 @@ class Session:
         Raises:
             Refusal: It is not valid, or not admitted.
         """
-        opens = state not in _LIVE and state != "failed" and transcript is not None and is_speakable(transcript)
-        if not opens:
+        if state == "failed" and transcript is not None:
+            # What its first input was refused for is often in the later ones too; the close is still one.
+            return check_later({"transcript": transcript, "continue": fields.get("continue") is True}), "", None
+        if state in _LIVE or transcript is None or not is_speakable(transcript):
             given = check_later(fields)
             if state == "open":
                 size_bytes = self._contexts[context_id].unspoken_bytes
@@ -206,7 +199,7 @@ class Session:
         request, voice = self._service.check(fields, self._version)
         self._check_size(len(request.transcript.encode()))
         if self._service.draining:
-            raise _SHUTTING_DOWN
+            raise shutting_down()
         return request, voice, self._account.slot()
 
     def _check_size(self, size_bytes: int) -> None:
@@ -224,7 +217,7 @@ class Session:
 
     def _handle_cancel(self, context_id: str) -> None:
         action = self._connection.handle_cancel(context_id, self._transport.now())
-        self._carry_out(action, context_id, _INTERNAL)
+        self._carry_out(action, context_id, INTERNAL)
         if action == "stop" and self._service.settings.cancel_done:
             self._connection.send_done(context_id)
 
@@ -239,7 +232,7 @@ class Session:
         elif action == "refuse":
             self._refused[context_id] = refusal
         elif action == "repeat_error":
-            self._send_error(context_id, self._errors.get(context_id, _INTERNAL))
+            self._send_error(context_id, self._errors.get(context_id, INTERNAL))
         elif action in {"done", "done_and_fail"}:
             self._connection.send_done(context_id)
             if action == "done_and_fail" and later is not None:
@@ -350,27 +343,13 @@ class Session:
         try:
             context.finish()
             action = self._connection.handle_context(context.id, event, self._transport.now())
-            self._carry_out(action, context.id, _INTERNAL)
+            self._carry_out(action, context.id, INTERNAL)
         except Exception as error:  # noqa: BLE001 - a timer may be the caller; the client is told
             self._fail(context.id, self._refusal(error))
         self._sent()
 
     def _refusal(self, error: Exception) -> Refusal:
-        if isinstance(error, Refusal):
-            return error
-        if not isinstance(error, EngineError):
-            self._log_fault(error)
-            return _INTERNAL
-        if error.code == "voice_not_found":
-            return self._service.voices.not_found(self._version)
-        if error.code == "language_not_supported":
-            return Refusal(400, "Language not supported", error.message, code=error.code)
-        return Refusal(500, "Speech engine failed", error.message, code=error.code or "engine_failed")
-
-    def _log_fault(self, error: Exception) -> None:
-        # Where it happened, but not what the exception says: that may quote a transcript.
-        trace = "".join(traceback.format_tb(error.__traceback__))
-        _logger.error("internal fault of connection %s: %s\n%s", self.request_id, type(error).__name__, trace)
+        return refusal_of(error, self._service.voices, self._version, self.request_id)
 
     def _is_live(self, context: SpeechContext) -> bool:
         return self._contexts.get(context.id) is context and self._connection.state == "open"
@@ -389,7 +368,7 @@ class Session:
 
     async def shut_down(self) -> None:
         """Closes because the server ends."""
-        await self.close(CLOSE_CODES["going_away"], "", _SHUTTING_DOWN)
+        await self.close(CLOSE_CODES["going_away"], "", shutting_down())
 
     def abort(self) -> None:
         """Drops the connection at once."""

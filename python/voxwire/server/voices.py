@@ -38,27 +38,33 @@ class Catalogue:
         """Joins the engine's voices with the operator's aliases.
 
         Args:
-            engine: Name of the engine; an id that begins with it and a slash is left for the engine to judge.
+            engine: Name of the engine, for messages.
             voices: What the engine offers.
-            aliases: Further ids.
+            aliases: The operator's further ids; they win over the engine's own aliases.
             default: Id or alias of the default voice; None for the engine's.
             unknown_is_default: An unknown id speaks with the default voice.
 
         Raises:
             ConfigurationError: An alias or the default names no voice.
         """
-        self._prefix = f"{engine}/"
         self._voices = {voice.id: voice for voice in voices}
+        own = {alias: voice.id for voice in voices for alias in voice.aliases}
         self._unknown_is_default = unknown_is_default
         engine_default = next(voice.id for voice in voices if voice.default)
+        self._aliases = dict(own)
         for alias, target in aliases.items():
-            if not self._knows(target):
-                raise ConfigurationError(f"voices: alias {alias!r} names no voice of engine {engine}")
-        self._aliases = dict(aliases)
+            voice = own.get(target, target)
+            if voice not in self._voices:
+                raise ConfigurationError(
+                    f"voices.{alias}: names no voice of engine {engine}, give an id of GET /voices"
+                )
+            self._aliases[alias] = voice
         if default is not None:
             default = self._aliases.get(default, default)
-            if not self._knows(default):
-                raise ConfigurationError(f"default_voice: engine {engine} has no such voice")
+            if default not in self._voices:
+                raise ConfigurationError(
+                    f"default_voice: engine {engine} has no such voice, give an id of GET /voices or an alias"
+                )
         self.default = default or engine_default
         for alias in DEFAULT_ALIASES:
             self._aliases.setdefault(alias, self.default)
@@ -76,7 +82,7 @@ class Catalogue:
         if asked is None:
             return self.default
         voice = self._aliases.get(asked, asked)
-        if self._knows(voice):
+        if voice in self._voices:
             return voice
         if self._unknown_is_default:
             return self.default
@@ -137,9 +143,6 @@ class Catalogue:
             "has_more": more,
             "next_page": page[-1].id if more else None,
         }
-
-    def _knows(self, voice: str) -> bool:
-        return voice in self._voices or voice.startswith(self._prefix)
 
 
 def _fits(voice: Voice, search: str | None, gender: str | None, language: str | None) -> bool:

@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 import uuid
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from voxwire import transport as transports
 from voxwire.protocol import Connection, ServerHandshake
 from voxwire.server import versions
+from voxwire.server.access.gate import address_of
+from voxwire.server.failures import full, shutting_down
 from voxwire.server.refusal import Refusal
 from voxwire.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    import h11
     import uvicorn
     from uvicorn.server import ServerState
 
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Door", "Doorkeeper"]
 
 _PATH = "/tts/websocket"
-_RETRY_AFTER_S = 5
 #: After a refusal the peer has this long to take it: closing a socket that holds unread bytes would tear it away.
 _LINGER_S = 1.0
 
@@ -92,26 +94,42 @@ class Door(asyncio.Protocol):
         self._app_state = app_state
         self._handshake = ServerHandshake()
         self._transport: asyncio.Transport
+        self._drop: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._answered = False
-        self._began_at = asyncio.get_running_loop().time()
+
+    def begin(self, drop: Callable[[], object]) -> None:
+        """Starts the time for the whole handshake, that of TLS included.
+
+        Args:
+            drop: Ends the connection, for as long as there is no transport.
+        """
+        self._drop = drop
+        self._timer = asyncio.get_running_loop().call_later(
+            self.keeper.service.settings.handshake_timeout_s, self.abort
+        )
+        self.keeper.enter(self)
 
     # --- asyncio tells us
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Starts the rest of the time for the whole handshake: that of TLS is over."""
+        """Takes the open connection, plain or with its TLS handshake done."""
         # A loop's own transports need not derive from asyncio's; they have its methods.
         self._transport = cast("asyncio.Transport", transport)
-        due = self._began_at + self.keeper.service.settings.handshake_timeout_s
-        self._timer = asyncio.get_running_loop().call_at(due, self.abort)
-        self.keeper.enter(self)
+        if self._drop is None:
+            self.begin(self._transport.abort)
+            return
+        self._drop = self._transport.abort
+        if self._timer is None:
+            # It was dropped in the turn in which TLS came about.
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Reads on until the head is whole."""
         if self._answered or not self._handshake.handle_data(data):
             return
         self._answered = True
-        self._leave()
+        self.leave()
         handshake = self._handshake
         request_id = str(uuid.uuid4())
         if handshake.failure is not None:
@@ -123,14 +141,20 @@ class Door(asyncio.Protocol):
         except ValueError:
             self._refuse(Refusal(400, _TITLES[400], "the request target is no valid URL"), request_id)
             return
-        if not unquote(target.path).endswith(_PATH):
+        if not _is_websocket(target):
             self._hand_over()
             return
-        version = versions.NEWEST
+        version, malformed = versions.NEWEST, None
         query = dict(reversed(parse_qsl(target.query, keep_blank_values=True)))
         try:
-            self._check_upgrade()
+            # It is judged in its turn, but gives every refusal its form.
             version = self._version(query)
+        except Refusal as refusal:
+            malformed = refusal
+        try:
+            self._check_upgrade()
+            if malformed is not None:
+                raise malformed
             self._accept(version, query, request_id)
         except Refusal as refusal:
             self._refuse(refusal, request_id, version)
@@ -141,16 +165,18 @@ class Door(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - nobody is there to be told
         """Forgets the connection."""
-        self._leave()
+        self.leave()
 
     # --- inside
 
     def abort(self) -> None:
         """Drops the connection."""
-        self._leave()
-        self._transport.abort()
+        self.leave()
+        if self._drop is not None:
+            self._drop()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Counts the handshake as finished, and stops its time."""
         self.keeper.leave(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -174,17 +200,15 @@ class Door(asyncio.Protocol):
     def _accept(self, version: str, query: Mapping[str, str], request_id: str) -> None:
         service = self.keeper.service
         settings = service.settings
-        origin = self._header("origin")
-        if origin is not None and not _allows(settings.allow_origin, origin):
-            raise Refusal(403, "Origin not allowed", "this server accepts no browser from there")
-        principal = service.keyring.authenticate(self._handshake.headers, query)
+        principal = service.gate.enter(self._handshake.headers, query, address_of(self._transport))
+        principal.require("tts")
         if len(service.sessions) >= settings.max_connections:
-            raise Refusal(503, "Too many connections", "the server is full, retry later", retry_after_s=_RETRY_AFTER_S)
+            raise full()
         account = service.accounts.of(principal)
         account.open_socket()
         if service.draining:
             account.close_socket()
-            raise Refusal(503, "Shutting down", "the server is shutting down, connect again later")
+            raise shutting_down()
         self._transport.write(self._handshake.accept([("X-Request-Id", request_id)]))
         session = Session(service, account, version, request_id)
         transport = transports.attach(
@@ -200,9 +224,11 @@ class Door(asyncio.Protocol):
 
     def _hand_over(self) -> None:
         """Replays the head to uvicorn's own HTTP protocol."""
-        http = _Http(self._config, self._server_state, self._app_state)
+        # The routes look at the peer, and at what it has taken.
+        http = _Http(self._config, self._server_state, {**self._app_state, "transport": self._transport})
         # Its log lines hold the query, and with it credentials.
         http.access_log = False
+        http.make_door = type(self)
         http.connection_made(self._transport)
         self._transport.set_protocol(http)
         http.data_received(self._handshake.received)
@@ -210,15 +236,22 @@ class Door(asyncio.Protocol):
     def _refuse(self, refusal: Refusal, request_id: str, version: str = versions.NEWEST) -> None:
         headers, body = refusal.http(version, request_id)
         self._transport.write(ServerHandshake.refuse(refusal.status, headers, body))
-        if not self._transport.can_write_eof():
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
             self._transport.close()
-            return
-        self._transport.write_eof()
         self._timer = asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
 
 
 class _Http(H11Protocol):
-    """uvicorn's HTTP, for a peer that is not trusted."""
+    """uvicorn's HTTP, for a peer that is not trusted.
+
+    Attributes:
+        make_door: The door for a WebSocket that is asked for after other requests, on the same connection: pools of
+            HTTP connections do that.
+    """
+
+    make_door: type[Door]
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes; only a whole request head ends the time that a connection may be idle, not its first byte."""
@@ -227,14 +260,28 @@ class _Http(H11Protocol):
         super().data_received(data)
         if timer is None:
             return
-        if self.cycle is cycle and self.timeout_keep_alive_task is None:
+        stays = self.transport.get_protocol() is self
+        if stays and self.cycle is cycle and self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = timer
         else:
             timer.cancel()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Says nothing: the door has seen every upgrade, and anybody could fill the log."""
+    def _should_upgrade(self) -> bool:
+        try:
+            return _is_websocket(urlsplit(b"?".join((self.scope["raw_path"], self.scope["query_string"])).decode()))
+        except ValueError:
+            return False
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Goes back to the door with the head, and with what followed it."""
+        self.connections.discard(self)
+        door = self.make_door(self.config, self.server_state, self.app_state)
+        self.transport.set_protocol(door)
+        door.connection_made(self.transport)
+        lines = [b"%s %s HTTP/%s" % (event.method, event.target, event.http_version)]
+        lines += [b"%s: %s" % header for header in event.headers]
+        door.data_received(b"\r\n".join([*lines, b"", self.conn.trailing_data[0]]))
 
 
-def _allows(allowed: tuple[str, ...], origin: str) -> bool:
-    return origin != "null" and ("*" in allowed or origin in allowed)
+def _is_websocket(target: SplitResult) -> bool:
+    return unquote(target.path).endswith(_PATH)

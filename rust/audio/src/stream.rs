@@ -4,6 +4,9 @@ use crate::resampler::Resampler;
 use crate::transcode::{read, write};
 use crate::{CutSample, Format, FormatError, transcode};
 
+/// Samples that are amplified in one go where there is no block of a resampler to hold them.
+const AMPLIFIED_AT_ONCE: usize = 256;
+
 /// Converts a stream of audio piece by piece: decodes, resamples where the rates differ, encodes.
 ///
 /// However the input is cut into pieces, the output is the same bytes. Its frame `k` is the sound of the
@@ -53,18 +56,39 @@ impl Stream {
     ///
     /// A piece that ends within a frame is refused as a whole: nothing was taken and nothing appended.
     pub fn process(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), CutSample> {
+        self.process_with_gain(data, 1.0, out)
+    }
+
+    /// As [`Self::process`], with every sample of the piece multiplied by a finite `gain` first.
+    ///
+    /// The product is a float, held at full scale where it would leave it, and rounded only once, where the
+    /// target's encoding is reached. At a gain of 1 nothing is touched. A gain that differs from the one
+    /// before holds from the first sample of this piece, ahead of the filter.
+    pub fn process_with_gain(&mut self, data: &[u8], gain: f32, out: &mut Vec<u8>) -> Result<(), CutSample> {
         let frame_bytes = self.source.frame_bytes();
         CutSample::check(data.len(), frame_bytes)?;
         let (source, target) = (self.source.encoding, self.target.encoding);
-        let Some(resampler) = &mut self.resampler else {
-            return transcode(data, source, target, out);
-        };
         let width = source.sample_width();
-        resampler.process(
-            data.len() / frame_bytes,
-            |sample, floats| read(source, &data[sample * width..(sample + floats.len()) * width], floats),
-            |floats| write(target, floats, out),
-        );
+        let read_amplified = |sample: usize, floats: &mut [f32]| {
+            read(source, &data[sample * width..(sample + floats.len()) * width], floats);
+            amplify(floats, gain);
+        };
+        let Some(resampler) = &mut self.resampler else {
+            if is_unity(gain) {
+                return transcode(data, source, target, out);
+            }
+            let mut floats = [0.0; AMPLIFIED_AT_ONCE];
+            let samples = data.len() / width;
+            for start in (0..samples).step_by(AMPLIFIED_AT_ONCE) {
+                let floats = &mut floats[..AMPLIFIED_AT_ONCE.min(samples - start)];
+                read_amplified(start, floats);
+                write(target, floats, out);
+            }
+            return Ok(());
+        };
+        resampler.process(data.len() / frame_bytes, read_amplified, |floats| {
+            write(target, floats, out);
+        });
         Ok(())
     }
 
@@ -84,4 +108,19 @@ impl Stream {
             resampler.finish(|floats| write(self.target.encoding, floats, out));
         }
     }
+}
+
+/// Multiplies floats, held at full scale.
+fn amplify(floats: &mut [f32], gain: f32) {
+    if is_unity(gain) {
+        return;
+    }
+    for float in floats {
+        *float = (*float * gain).clamp(-1.0, 1.0);
+    }
+}
+
+/// Exactly 1, the gain that must leave every bit as it is.
+const fn is_unity(gain: f32) -> bool {
+    gain.to_bits() == 1.0_f32.to_bits()
 }

@@ -343,6 +343,62 @@ fn other_rates_work_too() {
     }
 }
 
+#[test]
+fn a_gain_is_that_of_the_input_in_float() {
+    let samples: Vec<f32> = noise(9000, 12).iter().map(|sample| sample * 0.9).collect();
+    for (source_rate, target_rate) in [(24000, 24000), (22050, 8000), (22050, 48000)] {
+        // Cut at no place that means anything to the filter; the gain changes with each cut.
+        let mut expected = Vec::new();
+        let mut stream = floats(source_rate, target_rate);
+        let mut out = Vec::new();
+        for (piece, gain) in samples.chunks(1000).zip([1.0, 2.0, 0.5, 1.37, 4.0].into_iter().cycle()) {
+            expected.extend(piece.iter().map(|sample| {
+                let product: f32 = sample * gain;
+                product.clamp(-1.0, 1.0)
+            }));
+            stream
+                .process_with_gain(&bytes_of(piece), gain, &mut out)
+                .expect("whole frames");
+        }
+        stream.finish(&mut out);
+        assert!(
+            out == whole(&mut floats(source_rate, target_rate), &bytes_of(&expected)),
+            "{source_rate} to {target_rate} Hz"
+        );
+    }
+}
+
+#[test]
+fn a_gain_reaches_every_encoding_and_saturates() {
+    let data = bytes_of(&noise(4000, 13).iter().map(|sample| sample * 1.9).collect::<Vec<_>>());
+    for source in Encoding::ALL {
+        let mut encoded = Vec::new();
+        transcode(&data, Encoding::PcmF32le, source, &mut encoded).expect("whole samples");
+        let mut as_float = Vec::new();
+        transcode(&encoded, source, Encoding::PcmF32le, &mut as_float).expect("whole samples");
+        let louder: Vec<f32> = as_float
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&bytes| (f32::from_le_bytes(bytes) * 2.0).clamp(-1.0, 1.0))
+            .collect();
+        for target in Encoding::ALL {
+            let mut stream = Stream::new(mono(source, 24000), mono(target, 24000)).expect("equal rates");
+            let mut out = Vec::new();
+            stream.process_with_gain(&encoded, 2.0, &mut out).expect("whole frames");
+            let mut expected = Vec::new();
+            transcode(&bytes_of(&louder), Encoding::PcmF32le, target, &mut expected).expect("whole samples");
+            assert!(out == expected, "{source} to {target}");
+            assert_eq!(
+                stream
+                    .process_with_gain(&encoded[..encoded.len() - 1], 2.0, &mut out)
+                    .is_err(),
+                source.sample_width() > 1
+            );
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -108,10 +108,14 @@ impl Resampler {
         Ok(Self { source, target, stream })
     }
 
-    /// Takes whole frames of the source format and returns what of the target format is ready.
-    fn process<'py>(&mut self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    /// Takes whole frames of the source format, multiplied by `gain`, and returns what of the target format is ready.
+    #[pyo3(signature = (data, gain = 1.0))]
+    fn process<'py>(&mut self, data: &Bound<'py, PyAny>, gain: f32) -> PyResult<Bound<'py, PyBytes>> {
+        if !gain.is_finite() || gain < 0.0 {
+            return Err(value_error("gain must be a finite number of at least 0"));
+        }
         let mut out = Vec::new();
-        with_bytes(data, |data| self.stream.process(data, &mut out))?.map_err(value_error)?;
+        with_bytes(data, |data| self.stream.process_with_gain(data, gain, &mut out))?.map_err(value_error)?;
         Ok(PyBytes::new(data.py(), &out))
     }
 

@@ -251,10 +251,6 @@ impl Connection {
         self.core.send_cancel(context_id, moment(now)?).map_err(command_error)
     }
 
-    fn fail_context(&mut self, context_id: &str) -> PyResult<()> {
-        self.core.give_up_context(context_id, None).map_err(command_error)
-    }
-
     fn forget_context(&mut self, context_id: &str) -> PyResult<()> {
         self.core.give_up_context(context_id, None).map_err(command_error)
     }

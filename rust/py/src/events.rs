@@ -111,12 +111,14 @@ pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>>
             context_id,
             reason,
             continues,
+            last,
         } => object(
             py,
             Unusable {
                 context_id,
                 reason,
                 continues,
+                last,
             },
         ),
         Event::Closed(info) => object(py, Closed { info }),
@@ -368,6 +370,7 @@ pub(crate) struct Unusable {
     context_id: Option<String>,
     reason: String,
     continues: bool,
+    last: bool,
 }
 
 #[pymethods]

@@ -18,8 +18,8 @@ __all__ = ["EspeakEngine"]
 class EspeakEngine(WorkerEngine):
     """eSpeak NG: 43 languages, exact word and phoneme times, first audio within milliseconds.
 
-    A voice speaks every language: its variant is kept, the language is the context's. Emotion is not honoured, and
-    text is spoken as the library normalises it.
+    A voice speaks every language: its variant is kept, the language is the context's. Emotion changes pitch, its range
+    and the rate. Text is spoken as the library normalises it.
     """
 
     info: ClassVar[Info] = Info(
@@ -29,7 +29,9 @@ class EspeakEngine(WorkerEngine):
         words=True,
         phonemes=True,
         speed_range=(0.5, 2.5),
-        volume=True,
+        # The loudest voices reach full scale, and a request may double the volume.
+        gain=0.5,
+        emotion=True,
         max_parallel=256,
         max_segment_chars=500,
     )

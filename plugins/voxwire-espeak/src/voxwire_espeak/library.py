@@ -25,8 +25,10 @@ BUFFER_MS = 60
 PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 0x1, 0x2, 0x8000
 CHARS_UTF8, END_PAUSE = 0x1, 0x1000
 POSITION_CHARACTER = 1
-RATE, VOLUME = 1, 2
-NORMAL_RATE = 175  # words a minute
+RATE, VOLUME, PITCH, RANGE = 1, 2, 3, 4
+#: Louder than this the library compresses, so the samples reach full scale and no further.
+NORMAL_VOLUME = 100
+NORMAL_PITCH = 50
 LIST_END, WORD, END, PHONEME = 0, 1, 5, 7
 
 
@@ -106,13 +108,25 @@ class Library:
         self._callback = _Callback(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def speak(self, text: str, *, voice: str, speed: float, end_pause: bool, handle: Callable[[Chunk], None]) -> None:
+    def speak(
+        self,
+        text: str,
+        *,
+        voice: str,
+        rate: int,
+        pitch: int = NORMAL_PITCH,
+        pitch_range: int = NORMAL_PITCH,
+        end_pause: bool,
+        handle: Callable[[Chunk], None],
+    ) -> None:
         """Speaks a text; ``handle`` is called with each chunk as it comes, the last with ``pcm`` None.
 
         Args:
             text: Plain text.
             voice: File name of a voice, with ``+`` and that of a variant: from a list, since the library takes paths.
-            speed: Factor; the library keeps it within 80 to 450 words a minute.
+            rate: Words a minute; the library keeps it within 80 to 450.
+            pitch: 0 to 99, 50 is the voice's own.
+            pitch_range: 0 to 99, 50 is the voice's own.
             end_pause: Ends with the pause that follows a sentence.
             handle: What it raises ends the speech and is raised from here.
 
@@ -122,8 +136,8 @@ class Library:
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise LibraryError(f"eSpeak NG has no voice {voice}")
         self._library.espeak_ng_SetRandSeed(1)
-        self._library.espeak_SetParameter(RATE, round(NORMAL_RATE * speed), 0)
-        self._library.espeak_SetParameter(VOLUME, 100, 0)
+        for parameter, value in ((RATE, rate), (VOLUME, NORMAL_VOLUME), (PITCH, pitch), (RANGE, pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
         data = clean(text).encode()
         self._handle, self._error = handle, None
         try:
@@ -138,6 +152,18 @@ class Library:
             raise self._error
         if status != 0:
             raise LibraryError(f"eSpeak NG failed with status {status}")
+
+    def measure(self, text: str, *, voice: str, rate: int) -> int:
+        """Returns how many samples :meth:`speak` would make of a text without its end pause."""
+        sizes_bytes: list[int] = []
+        self.speak(
+            text,
+            voice=voice,
+            rate=rate,
+            end_pause=False,
+            handle=lambda chunk: sizes_bytes.append(len(chunk.pcm or b"")),
+        )
+        return sum(sizes_bytes) // 2
 
     def _receive(self, samples: int | None, count: int, events: Any) -> int:
         """The library's callback: 0 to go on, 1 to stop; nothing may be raised into C."""

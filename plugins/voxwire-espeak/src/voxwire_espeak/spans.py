@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 from voxwire_espeak.library import END, PHONEME, WORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from voxwire_espeak.library import Event
 
-__all__ = ["SpanBuilder", "tokenize"]
+__all__ = ["SpanBuilder", "is_silence", "tokenize"]
 
 #: Text, first and last sample.
 SampleSpan = tuple[str, int, int]
@@ -44,6 +44,11 @@ def tokenize(text: str, *, per_char: bool) -> list[Token]:
     return [token for token in tokens if any(unicodedata.category(character)[0] in "LNS" for character in token[0])]
 
 
+def is_silence(name: bytes) -> bool:
+    """Says whether the name of a phoneme stands for no sound: a pause, or as ``(en)`` a switch of language."""
+    return not name.decode(errors="ignore").translate(STRESS_MARKS) or name.startswith(b"(")
+
+
 class SpanBuilder:
     """Follows the events of one text.
 
@@ -51,8 +56,16 @@ class SpanBuilder:
     its span told, so a word may be told one chunk late.
     """
 
-    def __init__(self, tokens: list[Token]) -> None:
+    def __init__(self, tokens: list[Token], find_last_audible: Callable[[int, int], int | None]) -> None:
+        """Begins a text.
+
+        Args:
+            tokens: What times are reported for.
+            find_last_audible: Returns the end of the sound between two samples, None where there is none. It decides
+                where the last token ends: after it a voice may ring on, and some sounds fade before their event.
+        """
         self._tokens = tokens
+        self._find_last_audible = find_last_audible
         self._ends = [end for _, _, end in tokens]
         self._open: int | None = None
         self._open_start = 0
@@ -80,6 +93,8 @@ class SpanBuilder:
     def finish(self, sample: int) -> None:
         """Takes the end of the audio; what was not told yet shares the rest."""
         self._close_phoneme(sample)
+        if (end := self._find_last_audible(self._open_start, sample)) is not None:
+            self._open_end = end
         self._tell_open(sample, len(self._tokens))
 
     def take(self) -> tuple[list[SampleSpan], list[SampleSpan]]:
@@ -100,9 +115,9 @@ class SpanBuilder:
 
     def _handle_phoneme(self, name: bytes, sample: int) -> None:
         self._close_phoneme(sample)
-        # Eight bytes: longer IPA is cut, within a character perhaps. "(en)" tells a switch of language.
+        # Eight bytes: longer IPA is cut, within a character perhaps.
         symbol = name.decode(errors="ignore").translate(STRESS_MARKS)
-        if not symbol or symbol.startswith("("):
+        if is_silence(name):
             if self._silence_start is None:
                 self._silence_start = sample
             return

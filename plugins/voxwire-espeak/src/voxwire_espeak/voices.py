@@ -134,6 +134,7 @@ def _voices() -> Iterator[tuple[str, VoiceChoice]]:
                 gender=gender,
                 description=f"eSpeak NG, {path}",
                 default=path == "espeak/en/",
+                aliases=(path,),
             )
             choice = VoiceChoice(voice, language, variant)
             yield voice.id, choice

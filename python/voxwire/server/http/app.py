@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from voxwire.server import versions
+from voxwire.server.failures import log_fault
+from voxwire.server.http.entry import version_of
+from voxwire.server.http.speech import SpeechRoutes
+from voxwire.server.http.tokens import TokenRoutes
+from voxwire.server.http.voices import VoiceRoutes
 from voxwire.server.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from voxwire.server.service import Service
 
@@ -31,27 +36,20 @@ _MESSAGES = {
 }
 
 
-class _VoicesQuery(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
-
-    limit: Annotated[int, Field(ge=1, le=100)] = 100
-    starting_after: str | None = None
-    ending_before: str | None = None
-    q: str | None = None
-    gender: str | None = None
-    language: str | None = None
-
-
-def make_app(service: Service) -> Starlette:
+def make_app(service: Service) -> ASGIApp:
     """Returns the application; every route is found behind any prefix."""
     routes = _Routes(service)
+    speech = SpeechRoutes(service)
+    voices = VoiceRoutes(service)
     app = Starlette(
         routes=[
+            *_anywhere("/tts/bytes", speech.audio, ("POST",)),
+            *_anywhere("/tts/sse", speech.events, ("POST",)),
+            *_anywhere("/access-token", TokenRoutes(service).mint, ("POST",)),
             *_anywhere("/healthz", routes.healthz),
             *_anywhere("/readyz", routes.readyz),
-            *_anywhere("/voices", routes.voices, _EVERY_METHOD),
-            *_anywhere("/voices/{voice:path}", routes.voice, _EVERY_METHOD),
-            *_anywhere("/tts/websocket", routes.websocket),
+            *_anywhere("/voices", voices.every, _EVERY_METHOD),
+            *_anywhere("/voices/{voice:path}", voices.one, _EVERY_METHOD),
             *_anywhere("/", routes.root),
         ],
         exception_handlers={
@@ -62,12 +60,10 @@ def make_app(service: Service) -> Starlette:
     )
     # A path that is not there is not there with a slash either.
     app.router.redirect_slashes = False
-    return app
+    return _Identified(app)
 
 
-def _anywhere(
-    path: str, endpoint: Callable[[Request], Awaitable[Response]], methods: tuple[str, ...] = ("GET",)
-) -> list[Route]:
+def _anywhere(path: str, endpoint: Callable[[Request], Any], methods: tuple[str, ...] = ("GET",)) -> list[Route]:
     # The plain path goes first: its own last part is no prefix.
     return [
         Route(path, endpoint, methods=list(methods)),
@@ -75,11 +71,35 @@ def _anywhere(
     ]
 
 
+class _Identified:
+    """Gives every request its id, every answer the header with it, and a fault of ours no other trace than ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = str(uuid.uuid4())
+        scope["state"]["request_id"] = request_id
+
+        async def send_identified(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_identified)
+        except Exception as error:  # noqa: BLE001 - the client has its answer, and uvicorn would log the text
+            log_fault(error, request_id)
+
+
 class _Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    async def root(self, request: Request) -> Response:  # noqa: ARG002 - the same for all
+    async def root(self, request: Request) -> Response:
+        if request.headers.get("upgrade", "").lower() == "websocket":
+            # No WebSocket is opened here, nor by its own path with a slash behind it.
+            raise HTTPException(404)
         return JSONResponse({"ok": True, "version": versions.NEWEST})
 
     async def healthz(self, request: Request) -> Response:  # noqa: ARG002 - the same for all
@@ -89,61 +109,16 @@ class _Routes:
         ready = self._service.ready
         return JSONResponse({"ok": ready}, status_code=200 if ready else 503)
 
-    async def voices(self, request: Request) -> Response:
-        self._authenticate(request)
-        _only_read(request)
-        try:
-            query = _VoicesQuery.model_validate(dict(request.query_params))
-        except ValidationError as error:
-            name = error.errors(include_url=False, include_input=False)[0]["loc"][0]
-            raise Refusal(400, f"Invalid {name}", f"`{name}` is out of its range") from None
-        return JSONResponse(
-            self._service.voices.page(
-                limit=query.limit,
-                starting_after=query.starting_after,
-                ending_before=query.ending_before,
-                search=query.q,
-                gender=query.gender,
-                language=query.language,
-            )
-        )
-
-    async def voice(self, request: Request) -> Response:
-        self._authenticate(request)
-        _only_read(request)
-        found = self._service.voices.get(request.path_params["voice"])
-        if found is None:
-            raise Refusal(404, "Voice not found", "there is no voice with this id", code="voice_not_found")
-        return JSONResponse(found)
-
-    async def websocket(self, request: Request) -> Response:  # noqa: ARG002 - the door takes every upgrade it can
-        raise Refusal(
-            400,
-            "Invalid request",
-            "a WebSocket must be the first request of its connection",
-            headers=(("Connection", "close"),),
-        )
-
-    def _authenticate(self, request: Request) -> None:
-        headers = [(name.lower(), value) for name, value in request.headers.items()]
-        self._service.keyring.authenticate(headers, request.query_params)
-
-
-def _only_read(request: Request) -> None:
-    if request.method not in {"GET", "HEAD"}:
-        raise Refusal(404, _TITLES[404], "voices are read only on this server")
-
 
 async def _answer_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)  # noqa: S101 - the application routes nothing else here
     try:
-        version = versions.resolve(
-            request.query_params.get("cartesia_version"), request.headers.get("cartesia-version")
-        )
-    except ValueError:
+        version = version_of(request)
+    except Refusal:
         version = versions.NEWEST
-    headers, body = error.http(version, str(uuid.uuid4()))
-    return Response(body, error.status, dict(headers))
+    headers, body = error.http(version, request.state.request_id)
+    # The header with the id is on every answer, whoever makes it.
+    return Response(body, error.status, {name: value for name, value in headers if name != "X-Request-Id"})
 
 
 async def _answer_http_exception(request: Request, error: Exception) -> Response:

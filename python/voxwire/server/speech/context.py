@@ -12,7 +12,8 @@ from voxwire.exceptions import ConnectionLost
 from voxwire.server import languages
 from voxwire.server.requests import FirstInput, Input, is_speakable
 from voxwire.server.speech.buffering import ContinuationBuffer
-from voxwire.server.speech.markup import Manner
+from voxwire.server.speech.markup import Manner, Markup
+from voxwire.server.speech.numbers import Numbers
 from voxwire.server.speech.synthesis import Synthesis
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class SpeechContext:
                 target=request.output_format.format,
                 words=request.add_timestamps,
                 phonemes=request.add_phoneme_timestamps,
-                language=None if spoken is None else languages.base(spoken),
+                markup=self._markup(spoken),
             )
             while True:
                 while self._work:
@@ -251,6 +252,16 @@ class SpeechContext:
             speed=self._request.base_speed if config.speed is None else config.speed,
             volume=1.0 if config.volume is None else config.volume,
             emotion=None if config.emotion is None else config.emotion.lower(),
+        )
+
+    def _markup(self, spoken: str | None) -> Markup:
+        """Returns what takes the tags out of the text; ``spoken`` is its language, None where nobody knows."""
+        request = self._request
+        numbers = Numbers.of(spoken, request.normalization) if request.use_normalized_timestamps else None
+        return Markup(
+            dictionary=self._service.dictionary(request),
+            numbers=numbers,
+            by_character=languages.by_character(spoken),
         )
 
     def _poll_buffer(self) -> None:

@@ -7,27 +7,27 @@ input says by itself.
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["TAG", "Break", "Manner", "Markup", "Speech", "Word"]
+from voxwire.server.speech.numbers import DIGITS
+from voxwire.server.speech.tags import TAG, cleaned
 
-#: Any tag that section 10 knows, and nothing else: text that merely holds ``<`` stays text.
-TAG = re.compile(
-    r"<(?P<name>speed|volume|emotion|break)\b(?P<attributes>[^<>]{0,200})>"
-    r"|<pause\s*/?>"
-    r"|<spell>(?P<spelled>[^<>]{0,400})</spell>"
-    r"|</?(?:spell|speed|volume|emotion|break)\s*/?>"
-    r"|<<[^<>\s]{1,200}>>"
-    r"|\[laughter\]",
-    re.IGNORECASE,
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from voxwire.server.speech.dictionaries import Dictionary
+    from voxwire.server.speech.numbers import Numbers
+
+__all__ = ["Break", "Manner", "Markup", "Speech", "Word"]
+
 _ATTRIBUTE = re.compile(r"""(ratio|value|time)\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _TIME = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s)", re.ASCII | re.IGNORECASE)
 _RATIO = re.compile(r"\d{1,3}(?:\.\d{1,6})?", re.ASCII)
 _RANGES = {"speed": (0.6, 1.5), "volume": (0.5, 2.0)}
 #: Longer breaks are cut to this, so that a few bytes cannot hold a place for hours.
 _LONGEST_BREAK_S = 60.0
+_HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +41,17 @@ class Manner:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word as the client sent it, where the engine speaks something else for it.
+    """A word of the client, and where what is spoken for it stands in the text for the engine.
 
     Attributes:
-        text: As sent.
-        spoken: The engine's words for it, in order.
+        told: What its timestamps say, mostly one: the word as sent, its characters, or its spoken form.
+        start: Position of its first character.
+        end: Position after its last.
     """
 
-    text: str
-    spoken: tuple[str, ...]
+    told: tuple[str, ...]
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,9 @@ class Speech:
     """Text for the engine, in one manner.
 
     Attributes:
-        text: Without tags and control characters.
+        text: Without tags and control characters, with the pronunciations of the dictionary.
         manner: How.
-        words: Those that stand for something else than themselves, in order.
+        words: All of its words, in order.
     """
 
     text: str
@@ -75,9 +77,25 @@ class Break:
 
 
 class Markup:
-    """Takes the tags out of the text of one context."""
+    """Takes the tags out of the text of one context, and puts the dictionary's pronunciations in."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        dictionary: Dictionary | None = None,
+        numbers: Numbers | None = None,
+        by_character: bool | None = False,
+    ) -> None:
+        """Begins with the manner of the inputs.
+
+        Args:
+            dictionary: How some words are spoken.
+            numbers: How numbers are told, for timestamps in spoken form; the engine gets the text as sent anyway.
+            by_character: Each character is a word of its own; None: those of words that hold Chinese or Japanese.
+        """
+        self._dictionary = dictionary
+        self._numbers = numbers
+        self._by_character = by_character
         self._speed: float | None = None
         self._volume: float | None = None
         self._emotion: str | None = None
@@ -85,7 +103,7 @@ class Markup:
     def parts(self, text: str, manner: Manner) -> list[Speech | Break]:
         """Returns what to do, in order, for text that was sent in one manner; no tag of it is cut."""
         parts: list[Speech | Break] = []
-        spoken = _Spoken()
+        spoken = _Spoken(self._dictionary, self._numbers, by_character=self._by_character)
         position = 0
         for tag in TAG.finditer(text):
             spoken.add(text[position : tag.start()])
@@ -115,7 +133,7 @@ class Markup:
         if name == "break" and (time := _TIME.fullmatch(attributes.get("time", ""))):
             seconds = float(time[1]) / (1000 if time[2].lower() == "ms" else 1)
             return Break(min(seconds, _LONGEST_BREAK_S))
-        if name == "emotion" and "value" in attributes:
+        if name == "emotion" and attributes.get("value"):
             self._emotion = attributes["value"].lower()
         if name in _RANGES and _RATIO.fullmatch(attributes.get("ratio", "")):
             ratio = float(attributes["ratio"])
@@ -136,53 +154,107 @@ class Markup:
 
 
 class _Spoken:
-    """Text for the engine as it gathers, and the words in it that are spelled."""
+    """Text for the engine as it gathers, and the words in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, dictionary: Dictionary | None, numbers: Numbers | None, *, by_character: bool | None) -> None:
+        self._dictionary = dictionary
+        self._numbers = numbers
+        self._by_character = by_character
         self._text: list[str] = []
+        self._length = 0
         self._words: list[Word] = []
-        self._sent = ""
-        self._spoken = ""
-        self._spelled = False
+        # The word that goes on: as it was sent, where it begins, and whether something else is spoken for it.
+        self._sent: list[str] = []
+        self._start = 0
+        self._replaced = False
 
     def add(self, text: str) -> None:
         """Takes text between tags."""
-        for run in re.findall(r"\s+|\S+", _clean(text)):
-            if run.isspace():
-                self._end_word()
-                self._text.append(run)
-            else:
-                self._sent += run
-                self._spoken += run
+        text = cleaned(text)
+        position = 0
+        for start, end, spoken in self._dictionary.matches(text) if self._dictionary is not None else ():
+            self._add_plain(text[position:start])
+            self._replace(text[start:end], spoken)
+            position = end
+        self._add_plain(text[position:])
 
     def spell(self, tag: str, text: str) -> None:
         """Takes a tag whose text is spelled; it belongs to the word that it stands in."""
-        self._sent += tag
-        self._spoken += " ".join("".join(_clean(text).upper().split()))
-        self._spelled = True
+        spoken = " ".join("".join(cleaned(text).upper().split()))
+        if spoken:
+            # Its letters are none of the word before it.
+            self._replace(tag, f" {spoken}" if self._text and self._text[-1][-1:].isalnum() else spoken)
 
     def take(self, manner: Manner) -> list[Speech]:
-        """Returns what has gathered, if there is anything to speak, and begins anew."""
+        """Returns what has gathered, if there is any word, and begins anew."""
         self._end_word()
-        text = "".join(self._text)
-        words = tuple(self._words)
+        text, words = "".join(self._text), tuple(self._words)
         self._text.clear()
+        self._length = 0
         self._words.clear()
-        return [Speech(text, manner, words)] if text.strip() else []
+        return [Speech(text, manner, words)] if words else []
+
+    def _add_plain(self, text: str) -> None:
+        for run in re.findall(r"\s+|\S+", text):
+            if run.isspace():
+                self._end_word()
+            else:
+                self._go_on(run)
+            self._put(run)
+
+    def _replace(self, sent: str, spoken: str) -> None:
+        self._go_on(sent)
+        self._replaced = True
+        self._put(spoken)
+        if self._by_character:
+            self._end_word()
+
+    def _go_on(self, sent: str) -> None:
+        if self._by_character and self._sent:
+            self._end_word()
+        if not self._sent:
+            self._start = self._length
+        self._sent.append(sent)
+
+    def _put(self, text: str) -> None:
+        self._text.append(text)
+        self._length += len(text)
 
     def _end_word(self) -> None:
-        if self._spelled and self._spoken:
-            self._words.append(Word(self._sent, tuple(self._spoken.split())))
-        self._text.append(self._spoken)
-        self._sent = self._spoken = ""
-        self._spelled = False
+        if self._sent:
+            sent = "".join(self._sent)
+            self._words += (
+                [Word(tuple(self._split(sent)), self._start, self._length)]
+                if self._replaced
+                else self._plain_words(sent, self._start)
+            )
+        self._sent.clear()
+        self._replaced = False
+
+    def _plain_words(self, word: str, start: int) -> Iterator[Word]:
+        if not self._is_by_character(word):
+            told = [word] if self._numbers is None else self._numbers.words(word)
+            yield Word(tuple(told), start, start + len(word))
+            return
+        position = 0
+        for number in DIGITS.finditer(word) if self._numbers is not None else ():
+            yield from _characters(word, position, number.start(), start)
+            assert self._numbers is not None  # noqa: S101 - else there were none
+            told = list("".join(self._numbers.words(number.group())))
+            yield Word(tuple(told), start + number.start(), start + number.end())
+            position = number.end()
+        yield from _characters(word, position, len(word), start)
+
+    def _split(self, sent: str) -> list[str]:
+        """Returns the words of what something else is spoken for; a tag is one, with what adheres to it."""
+        if TAG.search(sent):
+            return [sent]
+        return list("".join(sent.split())) if self._is_by_character(sent) else sent.split()
+
+    def _is_by_character(self, word: str) -> bool:
+        return _HAN_OR_KANA.search(word) is not None if self._by_character is None else self._by_character
 
 
-def _clean(text: str) -> str:
-    """Replaces control characters, some of which are commands to an engine, by spaces."""
-    if text.isprintable():
-        return text
-    return "".join(
-        " " if character != "\n" and unicodedata.category(character) in {"Cc", "Cs"} else character
-        for character in text
-    )
+def _characters(word: str, first: int, last: int, start: int) -> Iterator[Word]:
+    for index in range(first, last):
+        yield Word((word[index],), start + index, start + index + 1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from voxwire.server.speech.markup import TAG
+from voxwire.server.speech.tags import LONGEST_TAG_CHARACTERS, TAG
 
 __all__ = [
     "cut_anywhere",
@@ -44,8 +44,7 @@ _TITLES = frozenset(
 _OTHERS = frozenset({"etc", "inc", "ltd", "co", "corp", "usw", "bzw", "approx", "dept", "est", "fig", "vol"})
 #: Enough to hold what a sentence can end with, and any tag but the longest spelling.
 _TAIL_CHARACTERS = 300
-_LONGEST_TAG_CHARACTERS = 420
-_UNFINISHED = re.compile(r"<spell>[^<]*(?:<[^<>]*)?\Z|<(?:[A-Za-z/<][^<>]*)?\Z", re.IGNORECASE)
+_UNFINISHED = re.compile(r"<spell\s*>[^<]*(?:<[^<>]*)?\Z|<(?:[A-Za-z/<][^<>]*)?\Z", re.IGNORECASE)
 
 
 def cut_sentence(text: str, start: int, stop: int) -> int | None:
@@ -56,7 +55,7 @@ def cut_sentence(text: str, start: int, stop: int) -> int | None:
     """
     unfinished = _unfinished(text)
     # Looking no further keeps the work linear, however long the text behind it is.
-    for match in _SCAN.finditer(text, start, stop + _LONGEST_TAG_CHARACTERS):
+    for match in _SCAN.finditer(text, start, stop + LONGEST_TAG_CHARACTERS):
         end = match.end()
         if match.start() >= min(stop, unfinished):
             return None
@@ -165,7 +164,7 @@ def _kept(text: str, start: int, stop: int) -> list[tuple[int, int]]:
 
 def _unfinished(text: str) -> int:
     """Returns where a tag begins whose end has not come yet; the length of the text where there is none."""
-    offset = max(0, len(text) - _LONGEST_TAG_CHARACTERS)
+    offset = max(0, len(text) - LONGEST_TAG_CHARACTERS)
     match = _UNFINISHED.search(text, offset)
     return len(text) if match is None else match.start()
 

@@ -6,19 +6,17 @@ onto the bytes that the client gets (protocol.md 8).
 
 from __future__ import annotations
 
-import re
-from array import array
 from collections import deque
-from sys import byteorder
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from voxwire.audio import AudioFormat, Resampler
 from voxwire.engines import Segment
 from voxwire.protocol import LIMITS
-from voxwire.server import languages
+from voxwire.server.requests import is_speakable
 from voxwire.server.speech import sentences
-from voxwire.server.speech.markup import Break, Markup, Speech
+from voxwire.server.speech.markup import Break, Speech
+from voxwire.server.speech.times import WordTimes, estimated, shifted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from voxwire.engines import Piece, Session, Span
     from voxwire.server.host import EngineHost
     from voxwire.server.speech.buffering import Release
-    from voxwire.server.speech.markup import Word
+    from voxwire.server.speech.markup import Markup
 
 __all__ = ["Outlet", "Synthesis"]
 
@@ -59,7 +57,7 @@ class Synthesis:
         target: AudioFormat,
         words: bool,
         phonemes: bool,
-        language: str | None,
+        markup: Markup,
     ) -> None:
         """Begins the stream of a context.
 
@@ -70,7 +68,7 @@ class Synthesis:
             target: Format of the chunks.
             words: Word times are wanted.
             phonemes: Phoneme times are wanted.
-            language: Two letters, or None where nobody knows.
+            markup: What takes the tags out of its text.
         """
         self._host = host
         self._session = session
@@ -78,17 +76,22 @@ class Synthesis:
         self._source = AudioFormat(host.info.encoding, host.info.sample_rate)
         self._target = target
         self._resampler = Resampler(self._source, target)
-        self._markup = Markup()
+        self._markup = markup
         self._wants_words = words
-        self._by_character = language in languages.BY_CHARACTER
         self._pending: dict[Literal["words", "phonemes"], deque[Span]] = {}
         if words:
             self._pending["words"] = deque()
         if phonemes:
             self._pending["phonemes"] = deque()
+        self._words_end_s = 0.0
         self._frames_in = 0
         self._frames_out = 0
         self._step_began = 0.0
+
+    @property
+    def _made_s(self) -> float:
+        """Seconds of audio that the engine's side has put in."""
+        return self._frames_in / self._source.sample_rate
 
     @property
     def sent_s(self) -> float:
@@ -106,11 +109,15 @@ class Synthesis:
             EngineError: The engine failed.
         """
         parts = [part for text, manner in release.runs for part in self._markup.parts(text, manner)]
-        spoken = [index for index, part in enumerate(parts) if isinstance(part, Speech)]
+        spoken = [index for index, part in enumerate(parts) if isinstance(part, Speech) and is_speakable(part.text)]
         for index, part in enumerate(parts):
             self._step_began = perf_counter()
             if isinstance(part, Break):
                 await self._be_silent(part.duration_s)
+                continue
+            if index not in spoken:
+                # Punctuation between two tags is never voiced alone; its words are told all the same.
+                self._note_words(WordTimes(part.text, part.words, self._made_s).rest())
                 continue
             final = index == spoken[-1]
             await self._speak_part(
@@ -132,8 +139,10 @@ class Synthesis:
         self._send_timestamps(None)
 
     async def _speak_part(self, part: Speech, *, ends_sentence: bool, last: bool) -> None:
-        low, high = self._host.info.speed_range
-        rejoin = _Rejoin(part.words)
+        info = self._host.info
+        low, high = info.speed_range
+        gain = info.gain if info.volume else info.gain * part.manner.volume
+        words = WordTimes(part.text, part.words, self._made_s)
         texts = list(_portions(part.text, self._host.info.max_segment_chars))
         for index, text in enumerate(texts):
             final = index == len(texts) - 1
@@ -142,27 +151,27 @@ class Synthesis:
                 ends_sentence=ends_sentence if final else sentences.ends_sentence(text),
                 last=last and final,
                 speed=min(max(part.manner.speed, low), high),
-                volume=part.manner.volume if self._host.info.volume else 1.0,
-                emotion=part.manner.emotion if self._host.info.emotion else None,
+                volume=part.manner.volume if info.volume else 1.0,
+                emotion=part.manner.emotion if info.emotion else None,
             )
-            gain = 1.0 if self._host.info.volume else part.manner.volume
             origin = self._frames_in
             speech = self._host.speak(self._session, segment)
             try:
                 async for piece in speech:
-                    await self._take(piece, origin / self._source.sample_rate, gain, rejoin)
+                    await self._take(piece, origin / self._source.sample_rate, gain, words)
             finally:
                 await speech.aclose()
             if self._wants_words and not self._host.info.words:
-                self._note_words(rejoin.words(_estimate(text, origin, self._frames_in, self._source.sample_rate)))
+                times = estimated(text, origin, self._frames_in, self._source.sample_rate)
+                self._note_words(words.take(times))
+        self._note_words(words.rest())
 
-    async def _take(self, piece: Piece, origin_s: float, gain: float, rejoin: _Rejoin) -> None:
+    async def _take(self, piece: Piece, origin_s: float, gain: float, words: WordTimes) -> None:
         if self._wants_words and piece.words:
-            self._note_words(rejoin.words(_shift(piece.words, origin_s)))
+            self._note_words(words.take(shifted(piece.words, origin_s)))
         if "phonemes" in self._pending and piece.phonemes:
-            self._pending["phonemes"].extend(_shift(piece.phonemes, origin_s))
-        pcm = piece.pcm if gain == 1.0 else _amplify(piece.pcm, self._source.encoding, gain)
-        await self._put(pcm)
+            self._pending["phonemes"].extend(_rounded(shifted(piece.phonemes, origin_s)))
+        await self._put(piece.pcm, gain)
 
     async def _be_silent(self, duration_s: float) -> None:
         left = round(duration_s * self._source.sample_rate)
@@ -172,9 +181,9 @@ class Synthesis:
             await self._put(bytes(frames * self._source.frame_bytes))
             left -= frames
 
-    async def _put(self, pcm: bytes) -> None:
+    async def _put(self, pcm: bytes, gain: float = 1.0) -> None:
         self._frames_in += self._source.frames(len(pcm))
-        for _ in self._chunks(self._resampler.process(pcm)):
+        for _ in self._chunks(self._resampler.process(pcm, gain)):
             await self._outlet.ready()
             self._step_began = perf_counter()
 
@@ -199,35 +208,13 @@ class Synthesis:
                 self._outlet.send_timestamps(kind, due)
 
     def _note_words(self, words: Iterable[Span]) -> None:
-        pending = self._pending["words"]
-        for text, start, end in words:
-            if self._by_character and len(text) > 1 and not text.startswith("<"):
-                pending.extend(_spread(text, start, end))
-            else:
-                pending.append((text, start, end))
-
-
-class _Rejoin:
-    """Puts together again what the client sent as one word and the engine spoke as several."""
-
-    def __init__(self, words: Sequence[Word]) -> None:
-        self._left = deque(words)
-        self._open: list[Span] = []
-
-    def words(self, spans: Iterable[Span]) -> Iterator[Span]:
-        """Returns the words as the client sent them; a joined one comes with the last of its parts."""
-        for span in spans:
-            if self._open and span[0] != self._left[0].spoken[len(self._open)]:
-                # It only began like the word that is awaited, or the engine skipped a part.
-                yield from self._open
-                self._open.clear()
-            if not self._left or span[0] != self._left[0].spoken[len(self._open)]:
-                yield span
-                continue
-            self._open.append(span)
-            if len(self._open) == len(self._left[0].spoken):
-                yield self._left.popleft().text, self._open[0][1], span[2]
-                self._open.clear()
+        if not self._wants_words:
+            return
+        for text, start, end in _rounded(words):
+            # Whatever an engine says, no word begins before the last one has ended.
+            begun = max(start, self._words_end_s)
+            self._words_end_s = max(end, begun)
+            self._pending["words"].append((text, begun, self._words_end_s))
 
 
 def _portions(text: str, limit: int) -> Iterator[str]:
@@ -240,45 +227,6 @@ def _portions(text: str, limit: int) -> Iterator[str]:
     yield text[start:]
 
 
-def _shift(spans: Iterable[Span], origin_s: float) -> Iterator[Span]:
-    for text, start, end in spans:
-        yield text, round(origin_s + start, 6), round(origin_s + end, 6)
-
-
-def _spread(text: str, start: float, end: float) -> Iterator[Span]:
-    """Gives every character of a word an equal share of its time."""
-    share = (end - start) / len(text)
-    for index, character in enumerate(text):
-        yield character, round(start + index * share, 6), round(start + (index + 1) * share, 6)
-
-
-def _estimate(text: str, first: int, last: int, rate: int) -> Iterator[Span]:
-    """Spreads the words of a segment over its audio by their length."""
-    found = re.findall(r"\S+", text)
-    total = sum(len(word) for word in found)
-    position = 0
-    for word in found:
-        start = (first + (last - first) * position / total) / rate
-        position += len(word)
-        yield word, round(start, 6), round((first + (last - first) * position / total) / rate, 6)
-
-
-def _amplify(pcm: bytes, encoding: str, gain: float) -> bytes:
-    """Applies a volume to the samples of an engine that has none of its own."""
-    if encoding == "pcm_f32le":
-        levels = array("f", pcm)
-        _swap(levels)
-        louder = array("f", (min(max(level * gain, -1.0), 1.0) for level in levels))
-        _swap(louder)
-        return louder.tobytes()
-    samples = array("h", pcm)
-    _swap(samples)
-    amplified = array("h", (min(max(round(sample * gain), -32768), 32767) for sample in samples))
-    _swap(amplified)
-    return amplified.tobytes()
-
-
-def _swap(samples: array[Any]) -> None:
-    """Turns between the machine's order and the little-endian one of the formats."""
-    if byteorder == "big":
-        samples.byteswap()
+def _rounded(spans: Iterable[Span]) -> Iterator[Span]:
+    for text, start_s, end_s in spans:
+        yield text, round(start_s, 6), round(end_s, 6)

@@ -100,6 +100,8 @@ pub enum Event<Owner, Buffer> {
         reason: String,
         /// `continue`, where it could be read.
         continues: bool,
+        /// The connection closes once this one is answered: it is the last of too many in a row.
+        last: bool,
     },
     /// The last event: the WebSocket is over. Live contexts of a client got no event of their own: their end is this.
     Closed(Closed),

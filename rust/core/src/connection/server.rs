@@ -52,13 +52,15 @@ impl Server {
             Err(unusable) => {
                 let reason = unusable.to_string();
                 let (context_id, continues) = (unusable.context_id, unusable.continues);
+                self.unusable_in_a_row += 1;
+                let last = self.unusable_in_a_row >= UNUSABLE_MESSAGES;
                 events.push(Event::Unusable {
                     context_id,
                     reason,
                     continues,
+                    last,
                 });
-                self.unusable_in_a_row += 1;
-                if self.unusable_in_a_row >= UNUSABLE_MESSAGES {
+                if last {
                     return Verdict::OneTooMany;
                 }
             }

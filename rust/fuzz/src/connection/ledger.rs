@@ -111,9 +111,14 @@ impl Ledger {
                 assert!(is_server, "a request at a client");
                 self.unusable_in_a_row = 0;
             }
-            Event::Unusable { .. } => {
+            Event::Unusable { last, .. } => {
                 assert!(is_server, "an unusable message at a client");
                 self.unusable_in_a_row += 1;
+                assert_eq!(
+                    *last,
+                    self.unusable_in_a_row == UNUSABLE_MESSAGES,
+                    "the last of too many is not the last"
+                );
                 assert!(
                     self.unusable_in_a_row <= UNUSABLE_MESSAGES,
                     "too many unusable messages"

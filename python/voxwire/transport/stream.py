@@ -1,4 +1,4 @@
-"""The one asyncio side of a socket, for both ends: bytes in, bytes out, back-pressure, timers.
+"""One WebSocket on one socket.
 
 A :class:`Transport` drives one ``protocol.Connection``. What a read brought is handed to the core in one call, from a
 buffer that all connections of a loop share: the core parses it where it lies, before the next read can begin. The
@@ -12,29 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import ssl
-import struct
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import urlsplit
+from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
-from voxwire.exceptions import ConnectError, ConnectionLost, ConnectTimeout, ProtocolError, TlsError
+from voxwire.exceptions import ConnectError, ConnectionLost
 from voxwire.protocol import ClientHandshake, Closed, Connection, Event
+from voxwire.transport.progress import unacknowledged_bytes
 
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Sequence
-
-__all__ = ["Endpoint", "Handler", "HandshakeRefused", "Transport", "attach", "attach_socket", "connect"]
+__all__ = ["Handler", "Transport", "reason_of"]
 
 # Larger buffers spill the second-level cache, smaller ones cost more reads per message.
 _READ_BYTES = 256 * 1024
 # A server reads in smaller pieces: one may hold hundreds of requests, and while they are carried out all others wait.
 _SERVER_READ_BYTES = 16 * 1024
-_WRITE_LIMIT_BYTES = 4 * 1024 * 1024
 # After the last frame we stop sending and wait for the peer's end of stream: closing a socket with unread bytes in it
 # sends a reset, which can overtake our Close frame.
 _LINGER_S = 1.0
@@ -42,8 +32,6 @@ _LINGER_S = 1.0
 # system of a peer that hangs takes too.
 _LOOK_S = 1.0
 _PROGRESS_BYTES = 1024
-
-_INT = struct.Struct("i")
 
 _read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
@@ -53,93 +41,6 @@ class Handler(Protocol):
 
     def handle_events(self, events: list[Event]) -> None:
         """Takes the events of one read, in the turn of that read. The last event of all is ``Closed``."""
-
-
-class HandshakeRefused(Exception):
-    """The server answered the upgrade with an HTTP status other than 101.
-
-    Attributes:
-        status: HTTP status.
-        headers: In order, names in lower case.
-        body: At most ``LIMITS["error_body_bytes"]``.
-    """
-
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        super().__init__(f"the server refused the upgrade with status {status}")
-        self.status = status
-        self.headers = headers
-        self.body = body
-
-    def header(self, name: str) -> str | None:
-        """Returns the first value of a header (name in lower case), or None."""
-        return next((value for key, value in self.headers if key == name), None)
-
-    @property
-    def request_id(self) -> str | None:
-        """The server's ``X-Request-Id``."""
-        return self.header("x-request-id")
-
-    @property
-    def retry_after_s(self) -> float | None:
-        """``Retry-After`` in seconds; None where it is absent or no count of seconds."""
-        value = self.header("retry-after")
-        return float(value) if value is not None and value.isascii() and value.isdigit() else None
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a WebSocket is: taken from a URL.
-
-    Attributes:
-        host: Name or address, without brackets.
-        port: TCP port.
-        tls: Whether TLS is spoken.
-        target: Path and query of the request.
-    """
-
-    host: str
-    port: int
-    tls: bool
-    target: str
-
-    @classmethod
-    def parse(cls, url: str) -> Endpoint:
-        """Reads a ``ws``, ``wss``, ``http`` or ``https`` URL.
-
-        Raises:
-            ValueError: Another scheme, no host, a bad port, a fragment, credentials, or a character that no URL has.
-        """
-        if any(not "!" <= character <= "~" for character in url):
-            raise ValueError("URL holds a blank, a control character or one beyond ASCII; percent-encode it")
-        parts = urlsplit(url)
-        if parts.scheme not in {"ws", "wss", "http", "https"}:
-            if "//" not in url:
-                raise ValueError(f"URL without a scheme, did you mean ws://{url}")
-            raise ValueError(f"URL scheme {parts.scheme!r}, must be ws, wss, http or https")
-        if not parts.hostname:
-            raise ValueError("URL without a host, must be like wss://host:port/path")
-        if parts.username is not None:
-            raise ValueError("URL with credentials in it, pass them as api_key or access_token")
-        if parts.fragment:
-            raise ValueError("URL with a fragment, which a WebSocket has not")
-        tls = parts.scheme in {"wss", "https"}
-        try:
-            given = parts.port
-        except ValueError:
-            raise ValueError("URL with a bad port, must be a number from 0 to 65535") from None
-        port = given if given is not None else (443 if tls else 80)
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return cls(parts.hostname, port, tls, target)
-
-    @property
-    def authority(self) -> str:
-        """The ``Host`` header: the port is left out where it is the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'wss' if self.tls else 'ws'}://{host}:{self.port}"
 
 
 class Transport(asyncio.BufferedProtocol):
@@ -263,7 +164,8 @@ class Transport(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Frees the socket at once; the handler still gets ``Closed``."""
-        if self._socket is not None:
+        # asyncio's own abort fails on a socket that is gone already.
+        if self._socket is not None and not self._lost.done():
             self._socket.abort()
         self._end()
 
@@ -317,7 +219,7 @@ class Transport(asyncio.BufferedProtocol):
         """Tells the core and every waiter that the socket is gone."""
         if self._handshake is not None and not self._upgraded.done():
             self._upgraded.set_exception(
-                ConnectError(f"the connection was lost before the upgrade was answered{_reason(exc)}")
+                ConnectError(f"the connection was lost before the upgrade was answered{reason_of(exc)}")
             )
         self._end()
 
@@ -412,7 +314,7 @@ class Transport(asyncio.BufferedProtocol):
 
     def _unacknowledged_bytes(self) -> int:
         handle = self.get_extra_info("socket")
-        return _queue_size(handle.fileno()) if handle is not None else 0
+        return unacknowledged_bytes(handle.fileno()) if handle is not None else 0
 
     def _finish(self, closed: Closed) -> None:
         self._finishing = True
@@ -451,152 +353,11 @@ class Transport(asyncio.BufferedProtocol):
                 waiter.set_result(None)
 
 
-async def connect(
-    endpoint: Endpoint,
-    handler: Handler,
-    *,
-    headers: Sequence[tuple[str, str]],
-    ssl_context: ssl.SSLContext | None,
-    timeout_s: float,
-    make_connection: Callable[[float], Connection],
-    write_limit_bytes: int = _WRITE_LIMIT_BYTES,
-    sock: socket.socket | None = None,
-) -> Transport:
-    """Opens a WebSocket: one attempt, in which ``timeout_s`` covers name lookup, TCP, TLS and HTTP together.
-
-    Args:
-        endpoint: Where to.
-        handler: Who gets the events.
-        headers: Request headers beside those of the upgrade itself.
-        ssl_context: For TLS; None for the platform's roots with every check on.
-        timeout_s: Seconds for all of it.
-        make_connection: Called with the present time once the upgrade is accepted.
-        write_limit_bytes: Unsent bytes at which :attr:`Transport.writable` turns False.
-        sock: A connected socket to use in place of a new one.
-
-    Raises:
-        ValueError: A header or the URL holds a control character.
-        ConnectTimeout: The time ran out.
-        TlsError: TLS failed; code ``tls_untrusted`` where the certificate is the reason.
-        ConnectError: Any other failure of the network.
-        ProtocolError: The answer breaks HTTP or RFC 6455 section 4; code ``handshake``.
-        HandshakeRefused: An answer with another status than 101.
-    """
-    handshake = ClientHandshake(
-        host=endpoint.authority, target=endpoint.target, headers=list(headers), key=os.urandom(16)
-    )
-    loop = asyncio.get_running_loop()
-    transport = Transport(handler, write_limit_bytes=write_limit_bytes, handshake=handshake)
-    context = (ssl_context or ssl.create_default_context()) if endpoint.tls else None
-    try:
-        async with asyncio.timeout(timeout_s) as budget:
-            if sock is None:
-                await loop.create_connection(lambda: transport, endpoint.host, endpoint.port, ssl=context)
-            else:
-                name = endpoint.host if context is not None else None
-                await loop.create_connection(lambda: transport, sock=sock, ssl=context, server_hostname=name)
-            await transport.upgraded()
-    except TimeoutError as error:
-        transport.abort()
-        if budget.expired():
-            _raise_refused(handshake)
-            raise ConnectTimeout(f"no connection to {endpoint} within {timeout_s:g} s") from None
-        raise ConnectError(f"cannot connect to {endpoint}{_reason(error)}") from error
-    except ssl.SSLCertVerificationError as error:
-        raise TlsError(
-            f"the certificate of {endpoint} is not trusted: {error.verify_message}", code="tls_untrusted"
-        ) from error
-    except ssl.SSLError as error:
-        raise TlsError(f"TLS with {endpoint} failed: {error.reason or 'no TLS answer'}") from error
-    except OSError as error:
-        raise ConnectError(f"cannot connect to {endpoint}{_reason(error)}") from error
-    except ConnectError:
-        transport.abort()
-        _raise_refused(handshake)
-        raise
-    except BaseException:
-        transport.abort()
-        raise
-    if not handshake.accepted:
-        transport.abort()
-        if handshake.failure is not None:
-            raise ProtocolError(f"invalid answer to the upgrade: {handshake.failure}", code="handshake")
-        raise HandshakeRefused(handshake.status or 0, handshake.headers, handshake.body)
-    transport.request_id = next((value for name, value in handshake.headers if name == "x-request-id"), None)
-    transport.start(make_connection(transport.now()), handshake.remainder)
-    return transport
-
-
-def attach(
-    socket_transport: asyncio.Transport,
-    connection: Connection,
-    handler: Handler,
-    *,
-    remainder: bytes = b"",
-    write_limit_bytes: int = _WRITE_LIMIT_BYTES,
-) -> Transport:
-    """Takes over an open asyncio transport whose upgrade is done.
-
-    Args:
-        socket_transport: asyncio's transport, plain or TLS.
-        connection: The core, new.
-        handler: Who gets the events.
-        remainder: Bytes that came after the head of the upgrade.
-        write_limit_bytes: Unsent bytes at which :attr:`Transport.writable` turns False.
-    """
-    transport = Transport(handler, write_limit_bytes=write_limit_bytes)
-    # A loop that reads already has chosen how it reads; a pause makes it choose anew for this protocol.
-    socket_transport.pause_reading()
-    socket_transport.set_protocol(transport)
-    transport.connection_made(socket_transport)
-    transport.start(connection, remainder)
-    return transport
-
-
-async def attach_socket(
-    sock: socket.socket,
-    connection: Connection,
-    handler: Handler,
-    *,
-    write_limit_bytes: int = _WRITE_LIMIT_BYTES,
-) -> Transport:
-    """Speaks WebSocket over a connected stream socket, without an HTTP upgrade before it (a socketpair)."""
-    transport = Transport(handler, write_limit_bytes=write_limit_bytes)
-    transport.connection = connection
-    await asyncio.get_running_loop().create_connection(lambda: transport, sock=sock)
-    transport.start(connection, b"")
-    return transport
-
-
-if sys.platform == "linux":
-    import fcntl
-    import termios
-
-    def _queue_size(fileno: int) -> int:
-        """Returns the bytes in a socket's send queue that its peer has not acknowledged (SIOCOUTQ of tcp(7))."""
-        try:
-            return cast("int", _INT.unpack(fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(_INT.size)))[0])
-        except OSError:
-            return 0
-
-else:
-
-    def _queue_size(fileno: int) -> int:  # noqa: ARG001 - what its system holds is not known here
-        """Returns 0."""
-        return 0
-
-
 def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
     buffer = _read_buffers.get(loop)
     if buffer is None:
         buffer = _read_buffers[loop] = memoryview(bytearray(_READ_BYTES))
     return buffer
-
-
-def _raise_refused(handshake: ClientHandshake) -> None:
-    """Raises the refusal whose head has come: its status is definite, though its body never ended."""
-    if handshake.status is not None and handshake.status >= 200 and handshake.failure is None:
-        raise HandshakeRefused(handshake.status, handshake.headers, handshake.body) from None
 
 
 def _address(name: Any) -> str:
@@ -606,7 +367,8 @@ def _address(name: Any) -> str:
     return "a local socket"
 
 
-def _reason(error: BaseException | None) -> str:
+def reason_of(error: BaseException | None) -> str:
+    """Returns the end of a message: what the system says about a failure, if anything."""
     if isinstance(error, OSError) and error.strerror:
         return f": {error.strerror.lower()}"
     return f": {error}" if error is not None and str(error) else ""

@@ -1,0 +1,241 @@
+"""What comes for a context, and its one end: events in, a consumer or the iteration out, exactly one outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from voxwire.client.alignment import Aligner
+from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
+from voxwire.client.inbox import Inbox
+from voxwire.client.record import Ledger
+from voxwire.client.refusals import failed_error
+from voxwire.client.wire import Wire
+from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, VoxwireError
+from voxwire.protocol import Failed, Finished, Timestamps
+
+if TYPE_CHECKING:
+    from voxwire.client.events import Event
+    from voxwire.client.options import ContextOptions
+    from voxwire.client.record import Outcome, Reason, Record
+    from voxwire.client.wire import Services
+
+__all__ = ["Consumer", "Stream"]
+
+# What a word costs in memory.
+_WORD_BYTES = 128
+
+
+class Consumer(Protocol):
+    """Takes the events of a context in place of the iteration."""
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What it holds and has not passed on; bounded by the client's ``max_buffered_bytes``."""
+
+    def handle_event(self, event: Event) -> None:
+        """Takes one event, in the turn of the read that brought it; never blocks."""
+
+    def handle_end(self, error: Exception | None) -> None:
+        """Learns, once and last, that no more will come: None for a good end or a cancel."""
+
+
+class Stream:
+    """One stream of speech, as its connection sees it: the owner of its wire."""
+
+    def __init__(self, services: Services, options: ContextOptions) -> None:
+        self._services = services
+        self._options = options
+        self._ledger = Ledger()
+        self._wire = Wire(self, services, options, self._ledger)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left = False
+        self._inbox = Inbox()
+        self._aligner = Aligner()
+        self._pieces: list[str] = []
+        self._consumer: Consumer | None = None
+        self._iterating = False
+        self._feeding = 0
+        self._refusing = False
+        self._complete = False
+        self._offset_s = 0.0
+        self._ended = False
+        self._outcome: Outcome | None = None
+        self._reason: Reason | None = None
+        self._error: Exception | None = None
+        self._raised = False
+
+    # --- what became of it
+
+    @property
+    def id(self) -> str:
+        """The newest id on the wire; before the first input the one that it will get."""
+        return self._ledger.context_ids[-1] if self._ledger.context_ids else self._wire.id
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """``finished``, ``cancelled`` or ``failed``; None before. A played context ends with its playback."""
+        return self._outcome
+
+    @property
+    def reason(self) -> Reason | None:
+        """``expired``: the server ended it first; ``interrupted``: its listener did; else None."""
+        return self._reason if self._outcome is not None else None
+
+    @property
+    def record(self) -> Record:
+        """The figures of this context so far; final once it has an outcome."""
+        return self._ledger.record(self.outcome, self.reason)
+
+    # --- the wire tells us
+
+    def handle_event(self, event: Any, now_s: float) -> None:
+        """Takes one event of the connection."""
+        if self._ended:
+            self._ledger.late_dropped += 1
+            return
+        kind = type(event)
+        if kind is Audio:
+            self._ledger.add_audio(len(event.data), now_s)
+            if self._offset_s:
+                event = Audio(event.data, event.format, event.start_s + self._offset_s, event.flush_id, self)
+            self._deliver(event)
+        elif kind is FlushDone:
+            self._deliver(event)
+        elif kind is Timestamps:
+            self._handle_timestamps(event)
+        elif kind is Finished:
+            self._handle_finished(event)
+        elif kind is Failed:
+            error = failed_error(event, self._services.mask, context_id=self.id, request_id=self._ledger.request_id)
+            self._end("failed", error=error, how="answered")
+
+    def handle_lost(self, error: VoxwireError) -> None:
+        """Learns that the connection ended."""
+        self._end("failed", error=error, how="answered")
+
+    def _handle_timestamps(self, event: Timestamps) -> None:
+        offset_s = self._offset_s
+        if event.kind == "words":
+            find = self._aligner.find
+            items = tuple(
+                Word(text, start_s + offset_s, end_s + offset_s, find(text)) for text, start_s, end_s in event.items
+            )
+            self._ledger.words += items
+            if len(self._ledger.words) * _WORD_BYTES > self._services.max_buffered_bytes:
+                # The record keeps them all, and no text that was pushed has so many.
+                self._end("failed", error=ProtocolError("too many word times", code="invalid_message"), how="fail")
+                return
+            self._deliver(Words(items))
+        else:
+            sounds = tuple(Word(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in event.items)
+            self._deliver(Phonemes(sounds))
+
+    def _handle_finished(self, event: Finished) -> None:
+        if not event.expired:
+            self._complete = True
+            self._end("finished", how="answered")
+        elif self._feeding:
+            self._offset_s = self._ledger.audio_s
+            self._wire.expire()
+        else:
+            self._end("finished", reason="expired", how="answered")
+
+    def _deliver(self, event: Event) -> None:
+        consumer = self._consumer
+        if consumer is None:
+            self._inbox.put(event)
+            waiting = self._inbox.size_bytes
+        else:
+            consumer.handle_event(event)
+            waiting = consumer.buffered_bytes
+        if waiting > self._services.max_buffered_bytes and not self._ended:
+            limit = self._services.max_buffered_bytes
+            slow = VoxwireError(f"more than {limit} bytes waited for the consumer", code="consumer_too_slow")
+            self._end("failed", error=slow, how="fail")
+
+    # --- the wire's inputs ask us
+
+    def input_error(self, *, under_way: bool = False) -> Exception | None:
+        """What a push must raise now; None while text may be sent. ``under_way``: it waited when the context ended."""
+        if not self._ended and not self._refusing:
+            return RuntimeError("push after finish") if self._wire.closing else None
+        if self._outcome == "failed" and self._error is not None and (under_way or not self._raised):
+            return self._error
+        if self._outcome == "failed":
+            return RuntimeError("push on a context that has failed")
+        if self._refusing or self._outcome == "cancelled":
+            return ContextEnded("the context was cancelled or interrupted", context_id=self.id)
+        if self._reason == "expired":
+            return ContextExpired("the server ended the context before this text", context_id=self.id)
+        return RuntimeError("push after finish")
+
+    def note_text(self, text: str) -> None:
+        """Text is on its way."""
+        self._ledger.characters += len(text)
+        self._pieces.append(text)
+        self._aligner.push(text)
+
+    def fail(self, error: VoxwireError) -> None:
+        """The connection or the place that an input needed could not be had."""
+        self._end("failed", error=error, how="answered")
+
+    def finish_unsent(self) -> None:
+        """The input is closed and nothing is left to be answered."""
+        self._complete = True
+        self._end("finished", how="answered")
+
+    # --- the one end
+
+    def _end(
+        self,
+        outcome: Outcome,
+        *,
+        how: Literal["answered", "cancel", "fail"],
+        reason: Reason | None = None,
+        error: Exception | None = None,
+    ) -> None:
+        """Ends the stream of events, once; ``how`` is what the wire is told."""
+        if self._ended:
+            return
+        self._ended = True
+        self._error = error
+        if outcome == "finished" and self._consumer is not None:
+            self._reason = reason
+        else:
+            self._set_outcome(outcome, reason)
+        if isinstance(error, VoxwireError):
+            self._describe(error)
+        if outcome == "cancelled" and error is None:
+            self._inbox.clear()
+        self._wire.leave(how)
+        self._inbox.wake()
+        if self._consumer is not None:
+            self._consumer.handle_end(error)
+
+    def _set_outcome(self, outcome: Outcome, reason: Reason | None = None) -> None:
+        if self._outcome is None:
+            self._outcome = outcome
+            self._reason = reason if reason is not None or outcome != "finished" else self._reason
+
+    def _describe(self, error: VoxwireError) -> None:
+        error.context_id = self.id
+        error.request_id = error.request_id or self._ledger.request_id
+        error.record = self.record
+
+    # --- right place, right moment
+
+    def _check_inside(self) -> None:
+        self._check_entered()
+        if self._left:
+            raise RuntimeError("the context is used after its block")
+
+    def _check_entered(self) -> None:
+        if self._loop is None:
+            raise RuntimeError("the context is used outside of its block, enter it with async with")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is not self._loop:
+            raise RuntimeError("the context is used from another loop or thread")

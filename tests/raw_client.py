@@ -25,7 +25,7 @@ def request(context_id: str, transcript: str, **fields: Any) -> dict[str, Any]:
         "model_id": "sonic-3",
         "transcript": transcript,
         "voice": {"mode": "id", "id": "tone-1"},
-        "output_format": FORMAT,
+        "output_format": dict(FORMAT),
         "context_id": context_id,
         **{name.rstrip("_"): value for name, value in fields.items()},
     }

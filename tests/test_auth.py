@@ -12,8 +12,8 @@ from raw_head import raw, upgrade
 
 from voxwire import server
 from voxwire.server.access.auth import Keyring, credentials
-from voxwire.server.access.failures import Failures
 from voxwire.server.access.gate import Gate
+from voxwire.server.access.guesses import Guesses
 from voxwire.server.access.limits import Account
 from voxwire.server.refusal import Refusal
 
@@ -139,34 +139,34 @@ def test_all_refusals_are_alike():
     assert ("WWW-Authenticate", "Bearer") in told.pop()[3]
 
 
-class TestFailures:
+class TestGuesses:
     """Over ten failures a minute from one address are too many; loopback is not counted (faults.md H1)."""
 
     def test_the_eleventh_of_a_minute_waits_for_the_first_to_pass(self):
-        failures = Failures()
-        assert [failures.count("192.0.2.7", float(second)) for second in range(10)] == [None] * 10
-        assert failures.count("192.0.2.7", 10.0) == 50
-        assert failures.count("192.0.2.8", 10.0) is None
-        assert failures.count("192.0.2.7", 59.5) == 1
-        assert failures.count("192.0.2.7", 60.0) is None
-        assert failures.count("192.0.2.7", 60.5) == 1
+        guesses = Guesses()
+        assert [guesses.count("192.0.2.7", float(second)) for second in range(10)] == [None] * 10
+        assert guesses.count("192.0.2.7", 10.0) == 50
+        assert guesses.count("192.0.2.8", 10.0) is None
+        assert guesses.count("192.0.2.7", 59.5) == 1
+        assert guesses.count("192.0.2.7", 60.0) is None
+        assert guesses.count("192.0.2.7", 60.5) == 1
 
     @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", None])
     def test_loopback_never_waits(self, address):
-        failures = Failures()
-        assert {failures.count(address, 0.0) for _ in range(100)} == {None}
-        assert len(failures) == 0
+        guesses = Guesses()
+        assert {guesses.count(address, 0.0) for _ in range(100)} == {None}
+        assert len(guesses) == 0
 
     @pytest.mark.parametrize("address", ["2001:db8::7", "fe80::1%eth0", "::ffff:192.0.2.7", "10.0.0.1"])
     def test_every_other_address_does(self, address):
-        failures = Failures()
-        assert [failures.count(address, 0.0) for _ in range(11)][-1] == 60
+        guesses = Guesses()
+        assert [guesses.count(address, 0.0) for _ in range(11)][-1] == 60
 
     def test_memory_is_bounded(self):
-        failures = Failures()
+        guesses = Guesses()
         for number in range(10_000):
-            failures.count(f"2001:db8::{number:x}", 0.0)
-        assert len(failures) == 4096
+            guesses.count(f"2001:db8::{number:x}", 0.0)
+        assert len(guesses) == 4096
 
 
 class TestGate:

@@ -168,7 +168,13 @@ async def test_a_refusal_is_typed_and_not_retried_and_shows_no_secret(
 
 
 @pytest.mark.parametrize(
-    ("headers", "wait"), [([("Retry-After", "7")], 7.0), ([], None), ([("Retry-After", "x")], None)]
+    ("headers", "wait"),
+    [
+        ([("Retry-After", "7")], 7.0),
+        ([], None),
+        ([("Retry-After", "x")], None),
+        ([("Retry-After", "9" * 400)], None),
+    ],
 )
 async def test_429_raises_at_once_with_its_wait(headers: list[tuple[str, str]], wait: float | None) -> None:
     async with ScriptedServer() as server, voxwire.Client(server.url) as client:
@@ -636,6 +642,22 @@ async def test_without_a_url_a_server_in_the_process_speaks() -> None:
         assert context.outcome == "finished"
         assert any(isinstance(event, voxwire.Audio) for event in events)
         assert [voice["id"] for voice in await client.voices()]
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_calls_that_need_the_embedded_server_at_once_leave_none_behind() -> None:
+    async with voxwire.Client("embedded:tone") as client:
+        await asyncio.gather(client.connect(), client.voices())
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_an_embedded_server_that_starts_while_its_client_closes_is_not_left_behind() -> None:
+    client = voxwire.Client("embedded:tone")
+    listing = asyncio.ensure_future(client.voices())
+    await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(voxwire.ConnectError, match="closed"):
+        await listing
     assert len(asyncio.all_tasks()) == 1
 
 

@@ -109,10 +109,10 @@ class TestSpoken:
             await RawClient.open(running.url, headers={"Cartesia-Version": version}) as client,
         ):
             for model in ("sonic-3", "sonic-2"):
-                (error,) = await client.say("c", "nginx", pronunciation_dict_id="d2", model_id=model)
+                (error,) = await client.say("c", "nginx", pronunciation_dict_id="nowhere", model_id=model)
                 assert (error["status_code"], error["title"]) == (status, "Dictionary not found")
                 assert "pronunciation_dict_id" in error["message"]
-                assert "d2" not in json.dumps(error)
+                assert "nowhere" not in json.dumps(error)
 
     async def test_a_later_input_cannot_change_it(self, client):
         plain = await client.say("p", "engine ex engine ex")

@@ -16,6 +16,7 @@ from voxwire import server
 from voxwire.server.http import bodies
 from voxwire.server.http.bodies import parse_object
 from voxwire.server.refusal import Refusal
+from voxwire.transport import Endpoint
 
 KEY = "sk_car_of_the_tests"
 SPEECH = {name: value for name, value in request("c", "Hello.").items() if name != "context_id"}
@@ -156,6 +157,44 @@ class TestVersions:
             assert (old.status_code, old.text) == (answer.status_code, told["error"])
 
 
+class TestNoHttp:
+    HEAD = b"POST /tts/bytes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+    GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    @pytest.mark.parametrize(
+        ("sent", "before"),
+        [
+            (HEAD + b"X-API-Key: " + KEY.encode() + b"\r\n\r\nzzz\r\n", 0),
+            (HEAD + b"\r\nzzz\r\n", 0),
+            (HEAD + b"\r\n1\r\n{\r\nzzz\r\n", 0),
+            (GET + b"GARBAGE\r\n\r\n", 1),
+            (GET + GET + b"GET / HTTP/1.1\r\nHost: x\r\nA b: c\r\n\r\n", 2),
+        ],
+    )
+    async def test_is_refused_in_our_form(self, running, caplog, sent, before):
+        received = await raw(running.http_url, sent)
+        *answers, last = received.split(b"HTTP/1.1 ")[1:]
+        assert [answer[:3] for answer in answers] == [b"200"] * before
+        head, _, body = last.partition(b"\r\n\r\n")
+        told = json.loads(body)
+        assert head.startswith(b"400 ")
+        assert told.keys() == {"error_code", "title", "message", "error", "request_id"}
+        assert told["request_id"].encode() in head
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+    async def test_behind_an_answer_ends_the_connection(self, running, caplog):
+        endpoint = Endpoint.parse(running.http_url)
+        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+        writer.write(self.HEAD + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"zzz\r\n")
+        async with asyncio.timeout(5):
+            assert b"HTTP/1.1" not in await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 class TestBodies:
     @pytest.mark.parametrize(
         "content",
@@ -209,6 +248,15 @@ class TestBodies:
     async def test_what_is_not_read_may_be_anything(self, http, extra):
         content = json.dumps(SPEECH).encode()[:-1] + b"," + extra + b"}"
         assert (await http.post("/tts/bytes", content=content)).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [("/tts/bytes", "output_format"), ("/tts/sse", "generation_config"), ("/access-token", "grants")],
+    )
+    async def test_no_object(self, http, path, name):
+        answer = await http.post(path, json={**SPEECH, name: []})
+        assert (answer.status_code, answer.json()["title"]) == (400, f"Invalid {name}")
+        assert answer.json()["message"].endswith("must be an object")
 
     @pytest.mark.parametrize("number", ["1e400", "9" * 20_000, str(2**64), "1e300", "-0.5"])
     async def test_numbers_that_fit_no_field(self, http, number):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from interop import FORMAT, KEY, SENTENCE, serving, speak
 from raw_client import RawClient, audio_of, kinds_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from voxwire.server import Server
 
@@ -350,3 +351,36 @@ class TestPython:
             assert audio_of(messages) == (await speak("Hello there.")).pcm
             assert messages[-1]["type"] == "done"
             await client.silence()
+
+
+class TestOverHttp:
+    async def test_livekit_for_node_names_no_type_of_its_body(self, running):
+        body = {
+            "model_id": "sonic-3",
+            "voice": VOICE,
+            "output_format": FORMAT,
+            "language": "en",
+            "max_buffer_delay_ms": 0,
+            "generation_config": {"speed": 1.5, "emotion": "Happy"},
+            "transcript": "Hello there.",
+        }
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield json.dumps(body).encode()
+
+        headers = {"X-API-Key": KEY, "Cartesia-Version": "2025-04-16"}
+        async with httpx.AsyncClient(base_url=running.http_url, headers=headers, trust_env=False) as http:
+            answer = await http.post("/tts/bytes", content=pieces())
+            assert answer.request.headers["transfer-encoding"] == "chunked"
+            assert "content-type" not in answer.request.headers
+            assert (answer.status_code, answer.content) == (200, (await speak([("Hello there.", 1.5)])).pcm)
+
+    @pytest.mark.parametrize("prefix", ["", "/v1"])
+    async def test_the_second_python_sdk_lists_voices_with_a_slash_behind(self, running, prefix):
+        headers = {"X-API-Key": KEY, "Cartesia-Version": "2024-11-13"}
+        async with httpx.AsyncClient(base_url=running.http_url, headers=headers, trust_env=False) as http:
+            answer = await http.get(f"{prefix}/voices/", params={"limit": 2})
+            assert (answer.status_code, answer.json()) == (200, (await http.get("/voices", params={"limit": 2})).json())
+            assert answer.json()["next_page"] == "tone-2"
+            assert (await http.post(f"{prefix}/voices/", json={})).status_code == 404
+            assert (await http.get(f"{prefix}/voices/", headers={"X-API-Key": "wrong"})).status_code == 401

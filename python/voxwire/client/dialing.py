@@ -57,6 +57,7 @@ class UrlDialer:
         self._target = target
         self._ssl_context = ssl_context
         self._server: EmbeddedServer | None = None
+        self._closed = False
 
     @property
     def account(self) -> Hashable:
@@ -94,6 +95,7 @@ class UrlDialer:
 
     async def close(self) -> None:
         """Gives the embedded server back."""
+        self._closed = True
         server, self._server = self._server, None
         if server is not None:
             from voxwire import embedded  # noqa: PLC0415 - only where a server was embedded
@@ -125,7 +127,14 @@ class UrlDialer:
         from voxwire.client.target import websocket_endpoint  # noqa: PLC0415
 
         if self._server is None:
-            self._server = await embedded.acquire(self._target.engine)
+            server = await embedded.acquire(self._target.engine)
+            if self._server is not None or self._closed:
+                # Another call was faster, or nobody is left to give it back.
+                await embedded.release(server)
+            else:
+                self._server = server
+        if self._server is None:
+            raise ConnectError("the client was closed while it connected", retryable=False)
         return websocket_endpoint(self._server.url)
 
 

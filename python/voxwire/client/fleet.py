@@ -191,9 +191,11 @@ class Fleet:
         self.sever()
         link, self._link = self._link, None
         links = self._retired | {link} if link is not None else self._retired
+        timeout_s = self._settings.close_timeout_s
         try:
-            for each in links:
-                await each.close(self._settings.close_timeout_s)
+            # At once: several that do not answer take no longer than one.
+            if closing := [self._scope.start(each.close(timeout_s), "voxwire close") for each in links]:
+                await asyncio.wait(closing)
         finally:
             await self._scope.close(self._settings.close_timeout_s)
             await self._dialer.close()

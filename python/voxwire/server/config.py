@@ -165,6 +165,9 @@ def first_reason(error: ValidationError) -> tuple[str, str]:
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "value_error":
         reason = str(first["ctx"]["error"])
+    elif first["type"] == "model_type":
+        # The library's own words name a class of ours.
+        reason = "must be an object"
     else:
         reason = first["msg"].replace("Input should be", "must be")
     return ".".join(str(part) for part in first["loc"]), reason[:1].lower() + reason[1:]

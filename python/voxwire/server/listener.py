@@ -171,7 +171,7 @@ class Server:
         self._closing = False
 
     def abort(self) -> None:
-        """Drops every WebSocket at once."""
+        """Drops every WebSocket, and every HTTP answer that speaks, at once."""
         if self._service is not None:
             for session in list(self._service.sessions):
                 session.abort()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_BUFFER_DELAY_MS",
+    "SPEED_RANGE",
+    "VOLUME_RANGE",
     "FirstInput",
     "GenerationConfig",
     "Input",
@@ -40,6 +42,9 @@ __all__ = [
 ]
 
 DEFAULT_BUFFER_DELAY_MS = LIMITS["buffer_delay_ms"]
+#: Lowest and highest factor, in ``generation_config`` and in tags (protocol.md 3.2, 10).
+SPEED_RANGE = (0.6, 1.5)
+VOLUME_RANGE = (0.5, 2.0)
 
 _SPEEDS = {"slow": 0.8, "normal": 1.0, "fast": 1.2}
 _MODELS = (
@@ -156,8 +161,8 @@ class OutputFormat(_Object):
 class GenerationConfig(_Object):
     """How the text of one input is spoken; None where the input does not say."""
 
-    volume: Annotated[float, Field(ge=0.5, le=2.0)] | None = None
-    speed: Annotated[float, Field(ge=0.6, le=1.5)] | None = None
+    volume: Annotated[float, Field(ge=VOLUME_RANGE[0], le=VOLUME_RANGE[1])] | None = None
+    speed: Annotated[float, Field(ge=SPEED_RANGE[0], le=SPEED_RANGE[1])] | None = None
     emotion: str | None = None
 
 
@@ -275,6 +280,9 @@ def _refusal(error: ValidationError) -> Refusal:
         reason = "is required"
     elif first["type"] == "value_error":
         reason = str(first["ctx"]["error"])
+    elif first["type"] == "model_type":
+        # The library's own words name a class of ours.
+        reason = "must be an object"
     else:
         reason = first["msg"].removeprefix("Input ")
         reason = reason[:1].lower() + reason[1:]

@@ -11,12 +11,13 @@ import uuid
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from voxwire import transport as transports
 from voxwire.protocol import Connection, ServerHandshake
 from voxwire.server import versions
-from voxwire.server.access.gate import address_of
+from voxwire.server.access.gate import address_of, resolve_version
 from voxwire.server.failures import full, shutting_down
 from voxwire.server.refusal import Refusal
 from voxwire.server.session import Session
@@ -24,8 +25,8 @@ from voxwire.server.session import Session
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import h11
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
     from uvicorn.server import ServerState
 
     from voxwire.server.service import Service
@@ -148,7 +149,7 @@ class Door(asyncio.Protocol):
         query = dict(reversed(parse_qsl(target.query, keep_blank_values=True)))
         try:
             # It is judged in its turn, but gives every refusal its form.
-            version = self._version(query)
+            version = resolve_version(query, self._header("cartesia-version"))
         except Refusal as refusal:
             malformed = refusal
         try:
@@ -190,12 +191,6 @@ class Door(asyncio.Protocol):
             status, reason = failure
             headers = (("Sec-WebSocket-Version", "13"),) if status == 426 else ()
             raise Refusal(status, _TITLES.get(status, "Invalid request"), reason, headers=headers)
-
-    def _version(self, query: Mapping[str, str]) -> str:
-        try:
-            return versions.resolve(query.get("cartesia_version"), self._header("cartesia-version"))
-        except ValueError:
-            raise Refusal(400, "Invalid version", "the version must be a calendar date written YYYY-MM-DD") from None
 
     def _accept(self, version: str, query: Mapping[str, str], request_id: str) -> None:
         service = self.keeper.service
@@ -265,6 +260,19 @@ class _Http(H11Protocol):
             self.timeout_keep_alive_task = timer
         else:
             timer.cancel()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it has not our form
+        """Answers bytes that are no HTTP; where an answer has begun or is over, the connection just ends."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            # What the route would still write has no place any more.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            refusal = Refusal(400, _TITLES[400], "the bytes received are no HTTP/1.1")
+            headers, body = refusal.http(versions.NEWEST, str(uuid.uuid4()))
+            self.transport.write(ServerHandshake.refuse(refusal.status, headers, body))
+        self.transport.close()
 
     def _should_upgrade(self) -> bool:
         try:

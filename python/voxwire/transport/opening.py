@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["HandshakeRefused", "attach", "attach_socket", "connect"]
 
 _WRITE_LIMIT_BYTES = 4 * 1024 * 1024
+#: Up to thirty years: more digits mean nothing, and very many are no finite number.
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 
 
 class HandshakeRefused(Exception):
@@ -48,9 +51,9 @@ class HandshakeRefused(Exception):
 
     @property
     def retry_after_s(self) -> float | None:
-        """``Retry-After`` in seconds; None where it is absent or no count of seconds."""
+        """``Retry-After`` in seconds; None where it is absent or no sensible count of seconds."""
         value = self.header("retry-after")
-        return float(value) if value is not None and value.isascii() and value.isdigit() else None
+        return float(value) if value is not None and _SECONDS.fullmatch(value) else None
 
 
 async def connect(

@@ -1,11 +1,12 @@
-"""What every request of a caller must pass: Origin, then credential, in the order of protocol.md 2.4."""
+"""What every request of a caller must pass: version, Origin, credential, in the order of protocol.md 2.4."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from voxwire.server.access.failures import Failures
+from voxwire.server import versions
+from voxwire.server.access.guesses import Guesses
 from voxwire.server.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from voxwire.server.access.auth import Keyring, Principal
 
-__all__ = ["Gate", "address_of"]
+__all__ = ["Gate", "address_of", "resolve_version"]
 
 
 class Gate:
@@ -33,7 +34,7 @@ class Gate:
         """
         self.keyring = keyring
         self._allow_origin = allow_origin
-        self._failures = Failures()
+        self._guesses = Guesses()
 
     def enter(self, headers: Sequence[tuple[str, str]], query: Mapping[str, str], address: str | None) -> Principal:
         """Returns who is calling.
@@ -52,7 +53,7 @@ class Gate:
         try:
             return self.keyring.authenticate(headers, query)
         except Refusal:
-            wait_s = self._failures.count(address, time.monotonic())
+            wait_s = self._guesses.count(address, time.monotonic())
             if wait_s is None:
                 raise
         raise Refusal(
@@ -64,6 +65,22 @@ class Gate:
 
     def _allows(self, origin: str) -> bool:
         return origin != "null" and ("*" in self._allow_origin or origin in self._allow_origin)
+
+
+def resolve_version(query: Mapping[str, str], header: str | None) -> str:
+    """Returns the version that a request is answered in.
+
+    Args:
+        query: Parameters of the target.
+        header: Value of ``Cartesia-Version``.
+
+    Raises:
+        Refusal: 400, it is none.
+    """
+    try:
+        return versions.resolve(query.get("cartesia_version"), header)
+    except ValueError:
+        raise Refusal(400, "Invalid version", "the version must be a calendar date written YYYY-MM-DD") from None
 
 
 def address_of(transport: asyncio.BaseTransport) -> str | None:

@@ -49,6 +49,8 @@ def make_app(service: Service) -> ASGIApp:
             *_anywhere("/healthz", routes.healthz),
             *_anywhere("/readyz", routes.readyz),
             *_anywhere("/voices", voices.every, _EVERY_METHOD),
+            # The second Python SDK lists them with a slash behind.
+            *_anywhere("/voices/", voices.every, _EVERY_METHOD),
             *_anywhere("/voices/{voice:path}", voices.one, _EVERY_METHOD),
             *_anywhere("/", routes.root),
         ],

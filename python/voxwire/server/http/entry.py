@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from voxwire.server import versions
-from voxwire.server.access.gate import address_of
-from voxwire.server.refusal import Refusal
+from voxwire.server.access.gate import address_of, resolve_version
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,10 +26,7 @@ def version_of(request: Request) -> str:
     Raises:
         Refusal: 400, it is none.
     """
-    try:
-        return versions.resolve(query_of(request).get("cartesia_version"), request.headers.get("cartesia-version"))
-    except ValueError:
-        raise Refusal(400, "Invalid version", "the version must be a calendar date written YYYY-MM-DD") from None
+    return resolve_version(query_of(request), request.headers.get("cartesia-version"))
 
 
 def enter(service: Service, request: Request) -> tuple[Principal, str]:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from voxwire.server.requests import SPEED_RANGE, VOLUME_RANGE
 from voxwire.server.speech.numbers import DIGITS
 from voxwire.server.speech.tags import TAG, cleaned
 
@@ -24,7 +25,7 @@ __all__ = ["Break", "Manner", "Markup", "Speech", "Word"]
 _ATTRIBUTE = re.compile(r"""(ratio|value|time)\s*=\s*(?:"([^"]*)"|'([^']*)')""", re.IGNORECASE)
 _TIME = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)\s*(ms|s)", re.ASCII | re.IGNORECASE)
 _RATIO = re.compile(r"\d{1,3}(?:\.\d{1,6})?", re.ASCII)
-_RANGES = {"speed": (0.6, 1.5), "volume": (0.5, 2.0)}
+_RANGES = {"speed": SPEED_RANGE, "volume": VOLUME_RANGE}
 #: Longer breaks are cut to this, so that a few bytes cannot hold a place for hours.
 _LONGEST_BREAK_S = 60.0
 _HAN_OR_KANA = re.compile("[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")

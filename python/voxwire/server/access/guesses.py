@@ -6,7 +6,7 @@ import ipaddress
 import math
 from collections import OrderedDict, deque
 
-__all__ = ["Failures"]
+__all__ = ["Guesses"]
 
 _PER_WINDOW = 10
 _WINDOW_S = 60.0
@@ -14,7 +14,7 @@ _WINDOW_S = 60.0
 _ADDRESSES = 4096
 
 
-class Failures:
+class Guesses:
     """The failed credentials of the last minute, for each address; loopback is not counted.
 
     Only failures are refused: a valid credential opens the server from every address, since behind a proxy all callers

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from voxwire.audio import AudioFormat
+    from voxwire.server.access.auth import Principal
     from voxwire.server.http.containers import Form
     from voxwire.server.service import Service
 
@@ -38,52 +39,59 @@ class SpeechRoutes:
 
     async def audio(self, request: Request) -> Generation:
         """Answers ``POST /tts/bytes`` with a file of audio."""
-        make, fields = await self._begin(request)
+        caller, version = self._enter(request)
+        fields = await read_object(request)
         fields, form = container_of({name: fields[name] for name in fields.keys() - _CONVERSATION - _TIMES})
-        return make(fields, form)
+        return self._generation(request, caller, version, fields, form)
 
     async def events(self, request: Request) -> Generation:
         """Answers ``POST /tts/sse`` with server-sent events."""
-        make, fields = await self._begin(request)
-        context_id = _context_id(fields.get("context_id"))
-        return make({name: fields[name] for name in fields.keys() - _CONVERSATION}, lambda _format: Events(context_id))
-
-    async def _begin(
-        self, request: Request
-    ) -> tuple[Callable[[dict[str, Any], Callable[[AudioFormat], Form]], Generation], dict[str, Any]]:
-        """Lets a request in and reads its body; returns what makes the answer to its fields, and those."""
-        service = self._service
-        principal, version = enter(service, request)
-        principal.require(_GRANT)
+        caller, version = self._enter(request)
         fields = await read_object(request)
+        context_id = _context_id(fields.get("context_id"))
+        fields = {name: fields[name] for name in fields.keys() - _CONVERSATION}
+        return self._generation(request, caller, version, fields, lambda _format: Events(context_id))
 
-        def make(fields: dict[str, Any], form: Callable[[AudioFormat], Form]) -> Generation:
-            given, voice = service.check(fields, version)
-            if not is_speakable(given.transcript):
-                raise Refusal(
-                    400,
-                    "transcript empty or contains only punctuation",
-                    "`transcript` must have a letter or a digit",
-                )
-            limit = service.settings.context_text_bytes
-            if len(given.transcript.encode()) > limit:
-                raise Refusal(400, "Too much text", f"`transcript` must have at most {limit} bytes")
-            if len(service.sessions) >= service.settings.max_connections:
-                raise full()
-            if service.draining:
-                raise shutting_down()
-            return Generation(
-                service,
-                service.accounts.of(principal),
-                given,
-                voice,
-                form(given.output_format.format),
-                version=version,
-                request_id=request.state.request_id,
-                transport=request.state.transport,
+    def _enter(self, request: Request) -> tuple[Principal, str]:
+        """Lets a request in that may speak; returns who is calling, and the version to answer in."""
+        principal, version = enter(self._service, request)
+        principal.require(_GRANT)
+        return principal, version
+
+    def _generation(
+        self,
+        request: Request,
+        caller: Principal,
+        version: str,
+        fields: dict[str, Any],
+        form: Callable[[AudioFormat], Form],
+    ) -> Generation:
+        """Checks the fields of a request, and makes its answer."""
+        service = self._service
+        given, voice = service.check(fields, version)
+        if not is_speakable(given.transcript):
+            raise Refusal(
+                400,
+                "transcript empty or contains only punctuation",
+                "`transcript` must have a letter or a digit",
             )
-
-        return make, fields
+        limit = service.settings.context_text_bytes
+        if len(given.transcript.encode()) > limit:
+            raise Refusal(400, "Too much text", f"`transcript` must have at most {limit} bytes")
+        if len(service.sessions) >= service.settings.max_connections:
+            raise full()
+        if service.draining:
+            raise shutting_down()
+        return Generation(
+            service,
+            service.accounts.of(caller),
+            given,
+            voice,
+            form(given.output_format.format),
+            version=version,
+            request_id=request.state.request_id,
+            transport=request.state.transport,
+        )
 
 
 def _context_id(value: object) -> str | None:

@@ -143,7 +143,7 @@ class Synthesis:
         low, high = info.speed_range
         gain = info.gain if info.volume else info.gain * part.manner.volume
         words = WordTimes(part.text, part.words, self._made_s)
-        texts = list(_portions(part.text, self._host.info.max_segment_chars))
+        texts = list(_portions(part.text, info.max_segment_chars))
         for index, text in enumerate(texts):
             final = index == len(texts) - 1
             segment = Segment(
@@ -161,7 +161,7 @@ class Synthesis:
                     await self._take(piece, origin / self._source.sample_rate, gain, words)
             finally:
                 await speech.aclose()
-            if self._wants_words and not self._host.info.words:
+            if self._wants_words and not info.words:
                 times = estimated(text, origin, self._frames_in, self._source.sample_rate)
                 self._note_words(words.take(times))
         self._note_words(words.rest())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
@@ -29,3 +31,16 @@ def vectors() -> Callable[[str], Iterator[dict[str, Any]]]:
         yield from map(json.loads, lines)
 
     return read
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[dict[str, Any], ssl.SSLContext]:
+    """Settings of a TLS listener, and what a client trusts."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(key)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return {"tls_cert": str(chain), "tls_key": str(key), "tls_port": 0}, trusting

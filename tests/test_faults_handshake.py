@@ -15,7 +15,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-import trustme
 from raw_client import RawClient, Refused, kinds_of
 from raw_head import knock, raw, still_open, upgrade
 from scripted_server import ScriptedServer
@@ -29,7 +28,6 @@ from voxwire.transport import Endpoint
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 KEY = "sk_car_test"
 PATIENCE_S = 10.0
@@ -41,19 +39,6 @@ FOR_EVER_S = 600.0
 async def running() -> AsyncIterator[server.Server]:
     async with server.serve(engine="tone", handshake_timeout_s=FOR_EVER_S) as started:
         yield started
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[dict[str, object], ssl.SSLContext]:
-    """Settings of a TLS listener, and what a client trusts."""
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return {"tls_cert": chain, "tls_key": key, "tls_port": 0}, trusting
 
 
 async def refused(url: str, **options: dict[str, str]) -> Refused:

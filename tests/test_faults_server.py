@@ -10,20 +10,16 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 import pytest
-import trustme
 from raw_client import ConnectionClosed, RawClient, Refused, audio_of, kinds_of, request
 
 from voxwire import server
 from voxwire.server.session import Session
 from voxwire.server.tls import tls_context
 from voxwire.transport import Endpoint
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATIENCE_S = 10.0
 QUEUE_BYTES = 65_536
@@ -232,18 +228,6 @@ async def test_a_shut_down_refuses_drains_tells_and_closes() -> None:
 
 
 # --- the listeners
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[dict[str, Any], ssl.SSLContext]:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    return {"tls_cert": chain, "tls_key": key, "tls_port": 0}, trusting
 
 
 async def test_a_plain_and_a_tls_listener_at_once(certificate) -> None:

@@ -7,14 +7,12 @@ import contextlib
 import json
 import signal
 import socket
-import ssl
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import trustme
 from raw_client import RawClient, request
 from raw_head import knock, still_open, upgrade
 
@@ -58,15 +56,9 @@ async def program(**settings: Any) -> AsyncIterator[tuple[asyncio.subprocess.Pro
 # --- A9
 
 
-async def test_a9_a_flood_of_tls_handshakes_leaves_64_and_others_are_served(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(key)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
-    async with program(tls_cert=str(chain), tls_key=str(key), tls_port=0, handshake_timeout_s=600) as (_, where):
+async def test_a9_a_flood_of_tls_handshakes_leaves_64_and_others_are_served(certificate) -> None:
+    settings, trusting = certificate
+    async with program(**settings, handshake_timeout_s=600) as (_, where):
         waiting = []
         for _ in range(4):
             waiting = still_open(waiting + knock(Endpoint.parse(where["wss"]), 200))

@@ -1,0 +1,1 @@
+//! What carries the bytes of a connection: a socket that this side reads itself, and TLS on it.

@@ -674,8 +674,8 @@ class Recorder:
         self.events: list[Any] = []
         self.ended = asyncio.get_running_loop().create_future()
 
-    def handle_event(self, event: Any) -> None:
-        self.events.append(event)
+    def handle_events(self, events: list[Any]) -> None:
+        self.events += events
 
     def handle_end(self, error: Exception | None) -> None:
         self.ended.set_result(error)

@@ -72,7 +72,7 @@ def test_law_1_unsafe_lives_in_its_rooms() -> None:
 
 def test_law_2_the_binding_translates() -> None:
     manifest = tomllib.loads((RUST / "py" / "Cargo.toml").read_text())
-    assert set(manifest["dependencies"]) == {"pyo3", "voxwire-core", "voxwire-audio"}
+    assert set(manifest["dependencies"]) == {"pyo3", "voxwire-core", "voxwire-audio", "voxwire-link"}
     protocol = re.compile(
         r'"(transcript|context_id|flush_id|flush_done|word_timestamps|step_time|status_code|pcm_s16le|'
         r'Sec-WebSocket-[A-Za-z]+)"'

@@ -174,8 +174,7 @@ class FakeContext:
         if self.consumer is not None:
             raise RuntimeError("second consumer")
         self.consumer = consumer
-        for event in self.queued:
-            consumer.handle_event(event)
+        consumer.handle_events(self.queued)
 
     def set_heard(self, heard, *, first_sound_at_s=None, underruns=0):
         self.heard = heard
@@ -197,7 +196,7 @@ class FakeContext:
         return self.playback
 
     def audio(self, data):
-        self.consumer.handle_event(Audio(data, self.format, 0.0, None, self))
+        self.consumer.handle_events([Audio(data, self.format, 0.0, None, self)])
 
     def done(self, error=None):
         self.consumer.handle_end(error)
@@ -666,7 +665,7 @@ async def test_interrupt_at_the_end_of_the_sentence():
         await asyncio.sleep(0)
         context.audio(samples(FRAMES_PER_WORD, 2 * FRAMES_PER_WORD))
         context.words += WORDS[1:]
-        context.consumer.handle_event(Words(tuple(WORDS[1:])))
+        context.consumer.handle_events([Words(tuple(WORDS[1:]))])
         assert context.outcome == "cancelled"
         device.advance(FRAMES_PER_WORD)
         await asyncio.sleep(0)

@@ -66,8 +66,8 @@ async def test_messages_after_a_cancel_in_the_same_read_are_counted() -> None:
             await peer.receive()
 
             class Canceller(Recorder):
-                def handle_event(self, event: object) -> None:
-                    super().handle_event(event)
+                def handle_events(self, events: list[object]) -> None:
+                    super().handle_events(events)
                     other.abandon()
 
             context.attach(Canceller())

@@ -249,7 +249,26 @@ class Closed:
     @property
     def timed_out(self) -> Literal["ping", "close"] | None: ...
 
-Event: TypeAlias = Audio | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
+@final
+class Batch:
+    """What one read brought for one context, in order; of a connection with ``batched=True``.
+
+    Attributes:
+        context: The owner given to ``Connection.open_context``.
+        events: Never empty.
+        audio_bytes: Size of all audio here, in bytes, where there is nothing else; otherwise None.
+    """
+
+    @property
+    def context(self) -> Any: ...
+    @property
+    def events(self) -> list[Audio | Timestamps | FlushDone | Finished | Failed]: ...
+    @property
+    def audio_bytes(self) -> int | None: ...
+
+Event: TypeAlias = (
+    Audio | Batch | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
+)
 
 ClientVerdict: TypeAlias = Literal["sent", "ignored", "usage", "ended", "expired", "failed"]
 ServerState: TypeAlias = Literal["none", "open", "draining", "ended", "expired", "cancelled", "failed"]
@@ -289,6 +308,7 @@ class Connection:
         role: Literal["client", "server"],
         *,
         messages: bool = True,
+        batched: bool = False,
         max_message_bytes: int | None = None,
         ping_interval_s: float | None = 20.0,
         ping_timeout_s: float = 20.0,
@@ -301,6 +321,7 @@ class Connection:
         Args:
             role: Which end this is.
             messages: False delivers plain WebSocket messages as ``Message``.
+            batched: The events of each context come as one ``Batch`` a drain.
             max_message_bytes: Limit of one received message; None for 16 MiB (client, and both roles with
                 ``messages=False``) or 1 MiB (server).
             ping_interval_s: Seconds between our pings; None for none.

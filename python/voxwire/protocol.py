@@ -10,6 +10,7 @@ from voxwire._core import (
     CLOSE_CODES,
     LIMITS,
     Audio,
+    Batch,
     Cancel,
     ClientHandshake,
     Closed,
@@ -29,6 +30,7 @@ __all__ = [
     "CLOSE_CODES",
     "LIMITS",
     "Audio",
+    "Batch",
     "Cancel",
     "ClientHandshake",
     "Closed",
@@ -45,5 +47,5 @@ __all__ = [
     "__version__",
 ]
 
-Event = Audio | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
+Event = Audio | Batch | Timestamps | FlushDone | Finished | Failed | Message | Request | Cancel | Unusable | Closed
 """What ``Connection.poll_events`` gives."""

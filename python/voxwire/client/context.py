@@ -66,6 +66,7 @@ class Context(Playable):
                 await self._play_out(self.playback)
         finally:
             self._left = True
+            self._taken = iter(())
             await self.stop()
 
     async def stop(self) -> None:
@@ -218,13 +219,12 @@ class Context(Playable):
         return self
 
     async def __anext__(self) -> Event:
-        # The rule of who may iterate, first in the short form that nearly always holds.
-        if not self._iterating or self._left or asyncio.get_running_loop() is not self._loop:
-            self._take_iteration()
-        while not self._inbox:
-            self._check_more()
-            await self._inbox.wait()
-        return self._inbox.take()
+        if self._loop is not asyncio.get_running_loop():
+            self._check_inside()
+        for event in self._taken:
+            return event
+        self._taken = events = iter(await self.take_batch())
+        return next(events)
 
     def batches(self, *, join: bool = False) -> Batches:
         """Returns an iterator over non-empty lists of events, as they were read.
@@ -236,12 +236,21 @@ class Context(Playable):
         return Batches(self, join=join)
 
     async def take_batch(self) -> list[Event]:
-        """Waits for events and takes all; raises as the iteration does."""
+        """Waits for events and takes those of the oldest read; raises as the iteration does."""
         self._take_iteration()
+        if begun := list(self._taken):
+            return begun
         while not self._inbox:
             self._check_more()
             await self._inbox.wait()
-        return self._inbox.take_all()
+        return self._inbox.take()
+
+    def take_waiting(self) -> list[Event]:
+        """Takes all that later reads have brought."""
+        events: list[Event] = []
+        while self._inbox:
+            events += self._inbox.take()
+        return events
 
     def _check_more(self) -> None:
         """Ends the iteration where no more will come."""
@@ -290,4 +299,4 @@ class Batches:
 
     async def __anext__(self) -> list[Event]:
         events = await self._context.take_batch()
-        return joined(events) if self._join else events
+        return joined(events + self._context.take_waiting()) if self._join else events

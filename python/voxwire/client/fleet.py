@@ -11,12 +11,12 @@ import contextlib
 import copy
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from voxwire.client.backoff import Backoff, asked_wait, forget_asked_wait
 from voxwire.client.refusals import closed_error
 from voxwire.exceptions import AdmissionTimeout, ConnectError, ConnectTimeout, VoxwireError
-from voxwire.protocol import Closed, Connection
+from voxwire.protocol import Batch, Closed, Connection
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ __all__ = ["Admission", "Fleet", "Link"]
 class Member(Protocol):
     """A context, as its link sees it."""
 
-    def handle_event(self, event: Any, now_s: float) -> None:
-        """Takes one event of its own."""
+    def handle_batch(self, batch: Batch, now_s: float) -> None:
+        """Takes what one read brought for it."""
 
     def handle_lost(self, error: VoxwireError) -> None:
         """Learns that the link ended while the context was live on it."""
@@ -61,13 +61,13 @@ class Link:
         return None if request_id is None else self._mask(request_id)
 
     def handle_events(self, events: list[Event]) -> None:
-        """Hands each event to its context, in the turn of the read."""
+        """Hands each context what came for it, in the turn of the read."""
         now_s = time.monotonic()
         for event in events:
-            if type(event) is Closed:
+            if isinstance(event, Batch):
+                event.context.handle_batch(event, now_s)
+            elif isinstance(event, Closed):
                 self._handle_closed(event)
-            else:
-                event.context.handle_event(event, now_s)  # type: ignore[union-attr] # a client gets no other kinds
 
     def _handle_closed(self, closed: Closed) -> None:
         self.closed = closed
@@ -217,6 +217,7 @@ class Fleet:
         settings = self._settings
         return Connection(
             "client",
+            batched=True,
             ping_interval_s=settings.ping_interval_s,
             ping_timeout_s=settings.ping_timeout_s,
             close_timeout_s=settings.close_timeout_s,

@@ -1,4 +1,4 @@
-"""What waits for the iteration of a context: one deque, at most one waiter."""
+"""What waits for the iteration of a context: batches in order, at most one waiter."""
 
 from __future__ import annotations
 
@@ -11,45 +11,54 @@ from voxwire.client.events import Audio, Phonemes, Words
 if TYPE_CHECKING:
     from voxwire.client.events import Event
 
-__all__ = ["Inbox", "joined"]
+__all__ = ["EVENT_BYTES", "Inbox", "joined", "size_bytes_of"]
 
 # What an event, or a word in it, costs beside its samples, so that very many small ones are bounded too.
-_EVENT_BYTES = 128
+EVENT_BYTES = 128
 
 
 class Inbox:
-    """Events in order, counted in bytes. Nothing is taken out before the taker runs: a cancelled wait loses none."""
+    """Lists of events as they were read, counted in bytes.
+
+    Nothing is taken out before the taker runs: a cancelled wait loses none.
+    """
+
+    # Most contexts never have more than one batch waiting, and a deque is dear.
+    __slots__ = ("_first", "_more", "_waiter", "size_bytes")
 
     def __init__(self) -> None:
-        self._events: deque[Event] = deque()
+        self._first: tuple[list[Event], int] | None = None
+        self._more: deque[tuple[list[Event], int]] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.size_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._events)
+    def __bool__(self) -> bool:
+        return self._first is not None
 
-    def put(self, event: Event) -> None:
-        """Appends an event and wakes the waiter."""
-        self._events.append(event)
-        self.size_bytes += _size_bytes(event)
+    def put(self, events: list[Event], size_bytes: int) -> None:
+        """Appends a batch, which must not be empty, and wakes the waiter."""
+        if self._first is None:
+            self._first = (events, size_bytes)
+        else:
+            if self._more is None:
+                self._more = deque()
+            self._more.append((events, size_bytes))
+        self.size_bytes += size_bytes
         if self._waiter is not None:
             self.wake()
 
-    def take(self) -> Event:
-        """Takes the oldest event; there must be one."""
-        event = self._events.popleft()
-        self.size_bytes -= _size_bytes(event)
-        return event
-
-    def take_all(self) -> list[Event]:
-        """Takes all that is there."""
-        events = list(self._events)
-        self.clear()
+    def take(self) -> list[Event]:
+        """Takes the oldest batch; there must be one."""
+        if self._first is None:
+            raise AssertionError("an empty inbox")
+        events, size_bytes = self._first
+        self.size_bytes -= size_bytes
+        self._first = self._more.popleft() if self._more else None
         return events
 
     def clear(self) -> None:
         """Forgets all that is there."""
-        self._events.clear()
+        self._first = self._more = None
         self.size_bytes = 0
 
     def wake(self) -> None:
@@ -74,10 +83,11 @@ class Inbox:
                 self._waiter = None
 
 
-def _size_bytes(event: Event) -> int:
+def size_bytes_of(event: Event) -> int:
+    """What one event counts while it waits."""
     if isinstance(event, Audio):
-        return _EVENT_BYTES + len(event.data)
-    return _EVENT_BYTES * (1 + len(event.items)) if isinstance(event, Words | Phonemes) else _EVENT_BYTES
+        return EVENT_BYTES + len(event.data)
+    return EVENT_BYTES * (1 + len(event.items)) if isinstance(event, Words | Phonemes) else EVENT_BYTES
 
 
 def joined(events: list[Event]) -> list[Event]:

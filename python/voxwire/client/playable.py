@@ -78,8 +78,8 @@ class Playable(Stream):
         self._consumer = consumer
         if self._outcome == "finished":
             self._outcome = None
-        for event in self._inbox.take_all():
-            consumer.handle_event(event)
+        while self._inbox:
+            consumer.handle_events(self._inbox.take())
         if self._ended:
             consumer.handle_end(self._error)
 

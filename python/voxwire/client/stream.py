@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from voxwire.client.alignment import Aligner
 from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
-from voxwire.client.inbox import Inbox
+from voxwire.client.inbox import EVENT_BYTES, Inbox, size_bytes_of
 from voxwire.client.record import Ledger
 from voxwire.client.refusals import failed_error
 from voxwire.client.wire import Wire
 from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, VoxwireError
-from voxwire.protocol import Failed, Finished, Timestamps
+from voxwire.protocol import Failed, Timestamps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from voxwire.client.events import Event
     from voxwire.client.options import ContextOptions
     from voxwire.client.record import Outcome, Reason, Record
     from voxwire.client.wire import Services
+    from voxwire.protocol import Batch, Finished
 
 __all__ = ["Consumer", "Stream"]
 
@@ -33,8 +36,8 @@ class Consumer(Protocol):
     def buffered_bytes(self) -> int:
         """What it holds and has not passed on; bounded by the client's ``max_buffered_bytes``."""
 
-    def handle_event(self, event: Event) -> None:
-        """Takes one event, in the turn of the read that brought it; never blocks."""
+    def handle_events(self, events: list[Event]) -> None:
+        """Takes the events of one read, in its turn; never blocks."""
 
     def handle_end(self, error: Exception | None) -> None:
         """Learns, once and last, that no more will come: None for a good end or a cancel."""
@@ -51,6 +54,7 @@ class Stream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = False
         self._inbox = Inbox()
+        self._taken: Iterator[Event] = iter(())
         self._aligner = Aligner()
         self._pieces: list[str] = []
         self._consumer: Consumer | None = None
@@ -89,49 +93,60 @@ class Stream:
 
     # --- the wire tells us
 
-    def handle_event(self, event: Any, now_s: float) -> None:
-        """Takes one event of the connection."""
-        if self._ended:
-            self._ledger.late_dropped += 1
+    def handle_batch(self, batch: Batch, now_s: float) -> None:
+        """Takes what one read brought for this context."""
+        size_bytes = batch.audio_bytes
+        if size_bytes is None or self._offset_s or self._ended:
+            self._handle_mixed(batch, now_s)
             return
-        kind = type(event)
-        if kind is Audio:
-            self._ledger.add_audio(len(event.data), now_s)
-            if self._offset_s:
-                event = Audio(event.data, event.format, event.start_s + self._offset_s, event.flush_id, self)
-            self._deliver(event)
-        elif kind is FlushDone:
-            self._deliver(event)
-        elif kind is Timestamps:
-            self._handle_timestamps(event)
-        elif kind is Finished:
-            self._handle_finished(event)
-        elif kind is Failed:
-            error = failed_error(event, self._services.mask, context_id=self.id, request_id=self._ledger.request_id)
-            self._end("failed", error=error, how="answered")
+        events = batch.events
+        self._ledger.add_audio(size_bytes, now_s)
+        self._deliver(cast("list[Event]", events), size_bytes + EVENT_BYTES * len(events))
+
+    def _handle_mixed(self, batch: Batch, now_s: float) -> None:
+        """Takes events one by one; those for the user are handed on together, and before an end is."""
+        delivered: list[Event] = []
+        for event in batch.events:
+            if self._ended:
+                self._ledger.late_dropped += 1
+            elif isinstance(event, Audio):
+                self._ledger.add_audio(len(event.data), now_s)
+                delivered.append(self._moved(event) if self._offset_s else event)
+            elif isinstance(event, FlushDone):
+                delivered.append(event)
+            elif isinstance(event, Timestamps):
+                delivered.append(self._times(event))
+            else:
+                self._deliver_mixed(delivered)
+                delivered = []
+                self._handle_end(event)
+        self._deliver_mixed(delivered)
+
+    def _moved(self, audio: Audio) -> Audio:
+        """The audio, behind that of the ids before."""
+        return Audio(audio.data, audio.format, audio.start_s + self._offset_s, audio.flush_id, self)
 
     def handle_lost(self, error: VoxwireError) -> None:
         """Learns that the connection ended."""
         self._end("failed", error=error, how="answered")
 
-    def _handle_timestamps(self, event: Timestamps) -> None:
+    def _times(self, event: Timestamps) -> Words | Phonemes:
         offset_s = self._offset_s
-        if event.kind == "words":
-            find = self._aligner.find
-            items = tuple(
-                Word(text, start_s + offset_s, end_s + offset_s, find(text)) for text, start_s, end_s in event.items
-            )
-            self._ledger.words += items
-            if len(self._ledger.words) * _WORD_BYTES > self._services.max_buffered_bytes:
-                # The record keeps them all, and no text that was pushed has so many.
-                self._end("failed", error=ProtocolError("too many word times", code="invalid_message"), how="fail")
-                return
-            self._deliver(Words(items))
-        else:
-            sounds = tuple(Word(text, start_s + offset_s, end_s + offset_s) for text, start_s, end_s in event.items)
-            self._deliver(Phonemes(sounds))
+        find = self._aligner.find if event.kind == "words" else None
+        items = tuple(
+            Word(text, start_s + offset_s, end_s + offset_s, find(text) if find is not None else None)
+            for text, start_s, end_s in event.items
+        )
+        if find is None:
+            return Phonemes(items)
+        self._ledger.words += items
+        return Words(items)
 
-    def _handle_finished(self, event: Finished) -> None:
+    def _handle_end(self, event: Finished | Failed) -> None:
+        if isinstance(event, Failed):
+            error = failed_error(event, self._services.mask, context_id=self.id, request_id=self._ledger.request_id)
+            self._end("failed", error=error, how="answered")
+            return
         if not event.expired:
             self._complete = True
             self._end("finished", how="answered")
@@ -141,13 +156,22 @@ class Stream:
         else:
             self._end("finished", reason="expired", how="answered")
 
-    def _deliver(self, event: Event) -> None:
+    def _deliver_mixed(self, events: list[Event]) -> None:
+        if not events or self._ended:
+            return
+        if len(self._ledger.words) * _WORD_BYTES > self._services.max_buffered_bytes:
+            # The record keeps them all, and no text that was pushed has so many.
+            self._end("failed", error=ProtocolError("too many word times", code="invalid_message"), how="fail")
+            return
+        self._deliver(events, sum(map(size_bytes_of, events)))
+
+    def _deliver(self, events: list[Event], size_bytes: int) -> None:
         consumer = self._consumer
         if consumer is None:
-            self._inbox.put(event)
+            self._inbox.put(events, size_bytes)
             waiting = self._inbox.size_bytes
         else:
-            consumer.handle_event(event)
+            consumer.handle_events(events)
             waiting = consumer.buffered_bytes
         if waiting > self._services.max_buffered_bytes and not self._ended:
             limit = self._services.max_buffered_bytes
@@ -208,6 +232,7 @@ class Stream:
             self._describe(error)
         if outcome == "cancelled" and error is None:
             self._inbox.clear()
+            self._taken = iter(())
         self._wire.leave(how)
         self._inbox.wake()
         if self._consumer is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from voxwire.client.fleet import Admission, Fleet, Link
     from voxwire.client.options import ContextOptions, InputOptions
     from voxwire.client.record import Ledger
+    from voxwire.protocol import Batch
 
 __all__ = ["Owner", "Services", "Wire"]
 
@@ -46,8 +47,8 @@ class Owner(Protocol):
     def note_text(self, text: str) -> None:
         """Text is on its way."""
 
-    def handle_event(self, event: Any, now_s: float) -> None:
-        """Takes one event of its own."""
+    def handle_batch(self, batch: Batch, now_s: float) -> None:
+        """Takes what one read brought for it."""
 
     def handle_lost(self, error: VoxwireError) -> None:
         """Learns that the connection ended."""

@@ -204,18 +204,16 @@ class Playback:
         """Bytes that wait for the sink."""
         return self._track.pending * self._target.frame_bytes
 
-    def handle_event(self, event: Event) -> None:
-        """Takes one event of the context, in the turn of the read."""
-        if type(event) is not Audio:
-            if self._at_sentence and self._final is None:
-                self._look_for_sentence()
-            return
-        if self._input_ended:
-            return
-        data = event.data if event.format == self._target else self._convert(event)
-        self._track.feed(data)
+    def handle_events(self, events: list[Event]) -> None:
+        """Takes what one read brought for the context, in its turn."""
+        for event in events:
+            if not isinstance(event, Audio):
+                if self._at_sentence and self._final is None:
+                    self._look_for_sentence()
+            elif not self._input_ended:
+                self._track.feed(event.data if event.format == self._target else self._convert(event))
         self._output.pump()
-        if self._interrupted and self._track.ended:
+        if self._interrupted and self._track.ended and not self._input_ended:
             self._input_over()
 
     def handle_end(self, error: Exception | None) -> None:

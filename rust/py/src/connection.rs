@@ -51,6 +51,7 @@ impl Host for PythonHost<'_> {
 #[pyclass(module = "voxwire._core")]
 pub(crate) struct Connection {
     core: Core,
+    batched: bool,
 }
 
 #[pymethods]
@@ -60,6 +61,7 @@ impl Connection {
         role,
         *,
         messages = true,
+        batched = false,
         max_message_bytes = None,
         ping_interval_s = Some(connection::PING_INTERVAL_S),
         ping_timeout_s = connection::PING_TIMEOUT_S,
@@ -67,13 +69,14 @@ impl Connection {
         inactivity_timeout_s = Some(connection::INACTIVITY_TIMEOUT_S),
         seed = None,
         now = 0.0,
-    ), text_signature = "(role, *, messages=True, max_message_bytes=None, ping_interval_s=20.0, \
+    ), text_signature = "(role, *, messages=True, batched=False, max_message_bytes=None, ping_interval_s=20.0, \
         ping_timeout_s=20.0, close_timeout_s=2.0, inactivity_timeout_s=10.0, seed=None, now=0.0)")]
     #[expect(clippy::too_many_arguments, reason = "each is a keyword of the Python signature")]
     fn new(
         py: Python<'_>,
         role: &str,
         messages: bool,
+        batched: bool,
         max_message_bytes: Option<u64>,
         ping_interval_s: Option<f64>,
         ping_timeout_s: f64,
@@ -100,6 +103,7 @@ impl Connection {
         };
         Ok(Self {
             core: Core::new(&config),
+            batched,
         })
     }
 
@@ -166,11 +170,16 @@ impl Connection {
 
     fn poll_events<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
-        let events = slf.try_borrow_mut()?.core.poll_events();
-        let objects: Vec<_> = events
-            .into_iter()
-            .map(|event| events::to_python(py, event))
-            .collect::<PyResult<_>>()?;
+        let (batched, events) = {
+            let mut connection = slf.try_borrow_mut()?;
+            (connection.batched, connection.core.poll_events())
+        };
+        let objects: Vec<_> = if batched {
+            events::to_batches(py, events)?
+        } else {
+            let objects = events.into_iter().map(|event| events::to_python(py, event));
+            objects.collect::<PyResult<_>>()?
+        };
         PyList::new(py, objects)
     }
 

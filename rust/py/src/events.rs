@@ -1,6 +1,9 @@
 //! The events, as Python objects. A `repr` shows no audio, no transcript and no id.
 
+use std::collections::HashMap;
+
 use pyo3::PyClass;
+use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -134,6 +137,81 @@ where
 
 fn shown(flush_id: Option<u64>) -> String {
     flush_id.map_or_else(|| "None".to_owned(), |id| id.to_string())
+}
+
+/// What one read brought for one context, in order.
+#[pyclass(frozen, get_all, module = "voxwire._core")]
+pub(crate) struct Batch {
+    context: Py<PyAny>,
+    events: Py<PyList>,
+    audio_bytes: Option<usize>,
+}
+
+#[pymethods]
+impl Batch {
+    fn __repr__(&self, py: Python<'_>) -> String {
+        format!("<Batch of {} events>", self.events.bind(py).len())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.context)?;
+        visit.call(&self.events)
+    }
+}
+
+/// The events of one context, while they are gathered.
+struct Gathered {
+    context: Py<PyAny>,
+    events: Vec<Py<PyAny>>,
+    audio_bytes: Option<usize>,
+}
+
+/// Makes the Python objects of the events of one read: one [`Batch`] for each context, in the order in which their
+/// first events came, then what belongs to none.
+pub(crate) fn to_batches(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec<Py<PyAny>>> {
+    let mut batches: Vec<Gathered> = Vec::new();
+    let mut places: HashMap<*mut ffi::PyObject, usize> = HashMap::new();
+    let mut others = Vec::new();
+    let mut last = 0;
+    for event in events {
+        let Some(owner) = event.owner() else {
+            others.push(to_python(py, event)?);
+            continue;
+        };
+        let context = owner.context.as_ptr();
+        if batches.get(last).is_none_or(|batch| batch.context.as_ptr() != context) {
+            last = *places.entry(context).or_insert_with(|| {
+                batches.push(Gathered {
+                    context: owner.context.clone_ref(py),
+                    events: Vec::new(),
+                    audio_bytes: Some(0),
+                });
+                batches.len() - 1
+            });
+        }
+        let batch = &mut batches[last];
+        batch.audio_bytes = match (&event, batch.audio_bytes) {
+            (CoreEvent::Audio { data, .. }, Some(size)) => Some(size + data.as_bytes(py).len()),
+            _ => None,
+        };
+        batch.events.push(to_python(py, event)?);
+    }
+    batches
+        .into_iter()
+        .map(|batch| {
+            let events = PyList::new(py, batch.events)?.unbind();
+            let (context, audio_bytes) = (batch.context, batch.audio_bytes);
+            object(
+                py,
+                Batch {
+                    context,
+                    events,
+                    audio_bytes,
+                },
+            )
+        })
+        .chain(others.into_iter().map(Ok))
+        .collect()
 }
 
 /// A piece of audio of one context: whole samples, strictly decoded.

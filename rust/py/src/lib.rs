@@ -18,7 +18,9 @@ mod _core {
     #[pymodule_export]
     use crate::connection::Connection;
     #[pymodule_export]
-    use crate::events::{Audio, Cancel, Closed, Failed, Finished, FlushDone, Message, Request, Timestamps, Unusable};
+    use crate::events::{
+        Audio, Batch, Cancel, Closed, Failed, Finished, FlushDone, Message, Request, Timestamps, Unusable,
+    };
     #[pymodule_export]
     use crate::handshake::{ClientHandshake, ServerHandshake};
     use pyo3::prelude::*;

@@ -107,6 +107,20 @@ pub enum Event<Owner, Buffer> {
     Closed(Closed),
 }
 
+impl<Owner, Buffer> Event<Owner, Buffer> {
+    /// The owner of the context that this is about; None for what is about no context of a client.
+    pub fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Audio { owner, .. }
+            | Self::Timestamps { owner, .. }
+            | Self::FlushDone { owner, .. }
+            | Self::Finished { owner, .. }
+            | Self::Failed { owner, .. } => Some(owner),
+            _ => None,
+        }
+    }
+}
+
 /// Why a context failed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Failure {

@@ -158,14 +158,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             Side::Client(client) => Some(client.owners()),
             Side::Server(_) | Side::Plain => None,
         };
-        let events = self.inner.events.iter().filter_map(|event| match event {
-            Event::Audio { owner, .. }
-            | Event::Timestamps { owner, .. }
-            | Event::FlushDone { owner, .. }
-            | Event::Finished { owner, .. }
-            | Event::Failed { owner, .. } => Some(owner),
-            _ => None,
-        });
+        let events = self.inner.events.iter().filter_map(Event::owner);
         contexts.into_iter().flatten().chain(events)
     }
 

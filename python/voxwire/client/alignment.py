@@ -24,6 +24,8 @@ _COMPACT_CHARACTERS = 4096
 class Aligner:
     """Keeps the text from about the last word found to its end."""
 
+    __slots__ = ("_base", "_cursor", "_text")
+
     def __init__(self) -> None:
         self._text = ""
         self._base = 0

@@ -35,6 +35,9 @@ class Context(Playable):
         playback: What ``play`` started; None before.
     """
 
+    # The attributes of a user have their place too.
+    __slots__ = ("__dict__", "_client", "_feeder", "_scope", "_text", "playback")
+
     def __init__(self, client: Client, services: Services, options: ContextOptions, text: Text | None) -> None:
         super().__init__(services, options)
         self._client = client
@@ -66,7 +69,7 @@ class Context(Playable):
                 await self._play_out(self.playback)
         finally:
             self._left = True
-            self._taken = iter(())
+            self._taken = None
             await self.stop()
 
     async def stop(self) -> None:
@@ -221,10 +224,18 @@ class Context(Playable):
     async def __anext__(self) -> Event:
         if self._loop is not asyncio.get_running_loop():
             self._check_inside()
-        for event in self._taken:
-            return event
-        self._taken = events = iter(await self.take_batch())
-        return next(events)
+        taken = self._taken
+        if taken is None:
+            taken = await self.take_batch()
+            if len(taken) == 1:
+                return taken[0]
+            # From the end events leave one by one, and nothing keeps those that have left.
+            taken.reverse()
+            self._taken = taken
+        event = taken.pop()
+        if not taken:
+            self._taken = None
+        return event
 
     def batches(self, *, join: bool = False) -> Batches:
         """Returns an iterator over non-empty lists of events, as they were read.
@@ -238,7 +249,8 @@ class Context(Playable):
     async def take_batch(self) -> list[Event]:
         """Waits for events and takes those of the oldest read; raises as the iteration does."""
         self._take_iteration()
-        if begun := list(self._taken):
+        if self._taken is not None:
+            begun, self._taken = self._taken[::-1], None
             return begun
         while not self._inbox:
             self._check_more()

@@ -5,6 +5,7 @@ Ranges and names (voices, models, languages) are the server's to judge: they dif
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,9 +36,15 @@ class InputOptions:
     settings: bytes
     buffer_delay_ms: int | None
 
+    def with_fields(self, per_input: dict[str, Any]) -> InputOptions:
+        """Returns what one input with options of its own is sent with."""
+        return _written(orjson.loads(self.settings) | per_input)
+
 
 class ContextOptions:
     """The options that were given for a context."""
+
+    __slots__ = ("_fields", "output_format", "voice")
 
     def __init__(self, options: dict[str, Any]) -> None:
         if "model" in options:
@@ -58,27 +65,35 @@ class ContextOptions:
         self._fields["add_timestamps"] = True
 
     def freeze(self, audio_format: AudioFormat) -> InputOptions:
-        """Returns what every input of the context is sent with."""
-        return self._written(audio_format, self._fields)
+        """Returns what every input of the context is sent with, and lets go of what it was made of."""
+        fields, self._fields = self._fields, {}
+        return _written(
+            fields
+            | {
+                # protocol.md 13: always sent as {"mode":"id","id":...}
+                "voice": {"mode": "id", "id": self.voice},
+                "output_format": {
+                    "container": "raw",
+                    "encoding": audio_format.encoding,
+                    "sample_rate": audio_format.sample_rate,
+                },
+            }
+        )
 
-    def for_input(self, audio_format: AudioFormat, per_input: dict[str, Any]) -> InputOptions:
-        """Returns what one input with options of its own is sent with."""
-        return self._written(audio_format, self._fields | per_input)
 
-    def _written(self, audio_format: AudioFormat, fields: dict[str, Any]) -> InputOptions:
-        written = fields | {
-            "voice": self.voice,
-            "output_format": {
-                "container": "raw",
-                "encoding": audio_format.encoding,
-                "sample_rate": audio_format.sample_rate,
-            },
-        }
-        delay_ms = fields.get("max_buffer_delay_ms")
-        if delay_ms is not None:
-            # A delay that the server will refuse must not reach the core as a time.
-            delay_ms = min(max(delay_ms, 0), 60_000)
-        return InputOptions(orjson.dumps(written), delay_ms)
+def _written(fields: dict[str, Any]) -> InputOptions:
+    delay_ms = fields.get("max_buffer_delay_ms")
+    if delay_ms is not None:
+        # A delay that the server will refuse must not reach the core as a time.
+        delay_ms = min(max(delay_ms, 0), 60_000)
+    return _shared(orjson.dumps(fields), delay_ms)
+
+
+@functools.lru_cache(maxsize=256)
+def _shared(settings: bytes, buffer_delay_ms: int | None) -> InputOptions:
+    """Returns one object for the options that many contexts have in common."""
+    # A copy: what orjson returns keeps the room that it was written in.
+    return InputOptions(memoryview(settings).tobytes(), buffer_delay_ms)
 
 
 def check_per_input(per_input: dict[str, Any]) -> dict[str, Any]:
@@ -116,8 +131,7 @@ def _check(name: str, value: Any) -> None:
             raise TypeError(f"{name} holds a value that JSON has not: {error}") from None
 
 
-def _voice(value: Any) -> dict[str, str] | None:
-    # protocol.md 13: always sent as {"mode":"id","id":...}
+def _voice(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, Mapping):
@@ -128,7 +142,7 @@ def _voice(value: Any) -> dict[str, str] | None:
         raise TypeError(f"voice must be an id of type str, not {type(value).__name__}")
     if not value:
         raise ValueError("voice is empty, must be the id of a voice")
-    return {"mode": "id", "id": value}
+    return value
 
 
 def _output_format(value: Any) -> AudioFormat | None:

@@ -19,6 +19,8 @@ __all__ = ["Playable"]
 class Playable(Stream):
     """A stream that may be played: its format is negotiated, its input held and refused, its listener has a say."""
 
+    __slots__ = ()
+
     @property
     def format(self) -> AudioFormat | None:
         """The format of the audio; None before the first input fixed it."""

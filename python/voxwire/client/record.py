@@ -62,8 +62,28 @@ class Ledger:
     Times are those of ``time.monotonic``: a loop's own clock may count whole milliseconds.
     """
 
+    __slots__ = (
+        "_dry_at_s",
+        "audio_bytes",
+        "audio_s",
+        "bytes_per_s",
+        "characters",
+        "connect_s",
+        "context_ids",
+        "first_audio_at_s",
+        "first_sound_at_s",
+        "heard",
+        "late_dropped",
+        "queued_s",
+        "request_id",
+        "stalls",
+        "started_at_s",
+        "underruns",
+        "words",
+    )
+
     def __init__(self) -> None:
-        self.context_ids: list[str] = []
+        self.context_ids: tuple[str, ...] = ()
         self.request_id: str | None = None
         self.characters = 0
         self.audio_bytes = 0
@@ -104,7 +124,7 @@ class Ledger:
         return Record(
             outcome=outcome,
             reason=reason,
-            context_ids=tuple(self.context_ids),
+            context_ids=self.context_ids,
             request_id=self.request_id,
             characters=self.characters,
             audio_s=self.audio_s,

@@ -15,8 +15,6 @@ from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, Voxw
 from voxwire.protocol import Failed, Timestamps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from voxwire.client.events import Event
     from voxwire.client.options import ContextOptions
     from voxwire.client.record import Outcome, Reason, Record
@@ -46,6 +44,32 @@ class Consumer(Protocol):
 class Stream:
     """One stream of speech, as its connection sees it: the owner of its wire."""
 
+    # A process holds many contexts: see benches/memory.py.
+    __slots__ = (
+        "__weakref__",
+        "_aligner",
+        "_complete",
+        "_consumer",
+        "_ended",
+        "_error",
+        "_feeding",
+        "_inbox",
+        "_iterating",
+        "_ledger",
+        "_left",
+        "_loop",
+        "_offset_s",
+        "_options",
+        "_outcome",
+        "_pieces",
+        "_raised",
+        "_reason",
+        "_refusing",
+        "_services",
+        "_taken",
+        "_wire",
+    )
+
     def __init__(self, services: Services, options: ContextOptions) -> None:
         self._services = services
         self._options = options
@@ -54,7 +78,7 @@ class Stream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = False
         self._inbox = Inbox()
-        self._taken: Iterator[Event] = iter(())
+        self._taken: list[Event] | None = None
         self._aligner = Aligner()
         self._pieces: list[str] = []
         self._consumer: Consumer | None = None
@@ -232,7 +256,7 @@ class Stream:
             self._describe(error)
         if outcome == "cancelled" and error is None:
             self._inbox.clear()
-            self._taken = iter(())
+            self._taken = None
         self._wire.leave(how)
         self._inbox.wake()
         if self._consumer is not None:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -86,6 +85,25 @@ class _Sent:
 class Wire:
     """Sends the inputs of one context, in the order of the calls."""
 
+    __slots__ = (
+        "_admitted",
+        "_defaults",
+        "_gates",
+        "_held",
+        "_hold",
+        "_ledger",
+        "_left",
+        "_link",
+        "_options",
+        "_owner",
+        "_recent",
+        "_services",
+        "_turn",
+        "closing",
+        "format",
+        "id",
+    )
+
     def __init__(self, owner: Owner, services: Services, options: ContextOptions, ledger: Ledger) -> None:
         self._owner = owner
         self._services = services
@@ -95,11 +113,11 @@ class Wire:
         self._link: Link | None = None
         self._admitted = False
         self._left = False
-        self._turn = asyncio.Lock()
+        self._turn: asyncio.Lock | None = None
         self._hold: asyncio.Future[None] | None = None
-        self._gates: set[asyncio.Timeout] = set()
-        self._held: list[str] = []
-        self._recent: deque[_Sent] = deque()
+        self._gates: set[asyncio.Timeout] | None = None
+        self._held = ""
+        self._recent: list[_Sent] = []
         self.id = str(uuid.uuid4())
         self.format: AudioFormat | None = None
         self.closing = False
@@ -122,6 +140,8 @@ class Wire:
         gate = asyncio.timeout(None)
         try:
             async with gate:
+                if self._gates is None:
+                    self._gates = set()
                 self._gates.add(gate)
                 yield
         except TimeoutError:
@@ -130,12 +150,14 @@ class Wire:
                 raise
             raise error from None
         finally:
-            self._gates.discard(gate)
+            if self._gates is not None:
+                self._gates.discard(gate)
+                self._gates = self._gates or None
 
     def wake(self) -> None:
         """Ends all waits: the context has ended, or takes no more text."""
-        gates, self._gates = self._gates, set()
-        for gate in gates:
+        gates, self._gates = self._gates, None
+        for gate in gates or ():
             gate.reschedule(asyncio.get_running_loop().time())
 
     def hold(self) -> None:
@@ -164,8 +186,8 @@ class Wire:
         if self._ledger.started_at_s is None:
             self._ledger.started_at_s = time.monotonic()
         link = self._link
-        if link is None or self._turn.locked() or self._hold is not None or not _writable(link):
-            async with self.until_end(), self._turn:
+        if link is None or self._taken or self._hold is not None or not _writable(link):
+            async with self.until_end(), self._in_turn():
                 link = await self._prepare()
                 self._check_open()
                 self._transmit(link, text, continues=continues, flush=flush, per_input=per_input)
@@ -175,21 +197,21 @@ class Wire:
     async def send_piece(self, piece: str) -> None:
         """Sends a piece of a longer text. What may not open a context waits for the first piece that may."""
         if piece and not self.live and not speakable(piece):
-            self._held.append(piece)
+            self._held += piece
             self._owner.note_text(piece)
         elif piece:
             await self.send(piece, continues=True)
 
     async def close_input(self) -> None:
         """Sends the close, with what was held back. A no-op where the input is closed or the context has ended."""
-        if self._held and (not self.used or speakable("".join(self._held))):
+        if self._held and (not self.used or speakable(self._held)):
             await self.send("", continues=False)
             return
         link = self._link
-        if link is not None and not self._turn.locked() and _writable(link):
+        if link is not None and not self._taken and _writable(link):
             self._transmit(link, "", continues=False)
             return
-        async with self.until_end(), self._turn:
+        async with self.until_end(), self._in_turn():
             if self.closing:
                 return
             if self._link is not None:
@@ -198,7 +220,7 @@ class Wire:
                 self._transmit(link, "", continues=False)
             else:
                 # What is left can only follow audio that has ended: it is nothing to speak.
-                self._held.clear()
+                self._held = ""
                 self._owner.finish_unsent()
 
     def leave(self, how: Literal["answered", "cancel", "fail"]) -> None:
@@ -235,17 +257,25 @@ class Wire:
         self._recent.clear()
         self.id = str(uuid.uuid4())
         for sent in again:
-            if link is not None and link.usable and (self.live or speakable("".join(self._held) + sent.text)):
-                self._put(
-                    link, "".join([*self._held, sent.text]), continues=True, flush=sent.flush, options=sent.options
-                )
-                self._held.clear()
+            if link is not None and link.usable and (self.live or speakable(self._held + sent.text)):
+                self._put(link, self._held + sent.text, continues=True, flush=sent.flush, options=sent.options)
+                self._held = ""
             else:
-                self._held.append(sent.text)
+                self._held += sent.text
         if self.live and link is not None and link.transport is not None:
             link.transport.flush()
 
     # --- inside
+
+    @property
+    def _taken(self) -> bool:
+        """An input is under way that later ones wait for."""
+        return self._turn is not None and self._turn.locked()
+
+    def _in_turn(self) -> asyncio.Lock:
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
 
     async def _prepare(self) -> Link:
         """Waits for all that an input needs; nothing is sent before it returns."""
@@ -270,7 +300,7 @@ class Wire:
                 await asyncio.wait({self._hold})
             if link is None:
                 if self._options.voice is None:
-                    self._options.voice = {"mode": "id", "id": await services.default_voice()}
+                    self._options.voice = await services.default_voice()
                 link = await services.fleet.link()
             if link.transport is not None:
                 await link.transport.drain()
@@ -286,11 +316,11 @@ class Wire:
         """Sends, without a wait."""
         self._fix()
         options = self._defaults
-        if per_input and self.format is not None:
-            options = self._options.for_input(self.format, per_input)
-        whole = "".join([*self._held, text]) if self._held else text
+        if per_input and options is not None:
+            options = options.with_fields(per_input)
+        whole = self._held + text
         self._put(link, whole, continues=continues, flush=flush, options=options)
-        self._held.clear()
+        self._held = ""
         if text:
             self._owner.note_text(text)
         if link.transport is not None:
@@ -305,7 +335,7 @@ class Wire:
             transport.connection.open_context(self.id, self._owner, self.format)
             self._link = link
             link.members.add(self._owner)
-            self._ledger.context_ids.append(self.id)
+            self._ledger.context_ids += (self.id,)
             self._ledger.request_id = link.request_id or self._ledger.request_id
         verdict = transport.connection.send_input(
             self.id,
@@ -323,8 +353,10 @@ class Wire:
         self.closing = self.closing or not continues
         recent = self._recent
         recent.append(_Sent(now_s, text, flush, options))
-        while len(recent) > 1 and now_s - recent[0].at_s >= _UNPROCESSED_S:
-            recent.popleft()
+        old = 0
+        while old < len(recent) - 1 and now_s - recent[old].at_s >= _UNPROCESSED_S:
+            old += 1
+        del recent[:old]
 
     def _fix(self) -> None:
         """The first input fixes format and options for good (protocol.md 3.5)."""

@@ -593,6 +593,37 @@ def test_cycles_are_collected(ended):
     assert context() is None
 
 
+def test_cycles_through_batches_are_collected():
+    connection, owner = client("c1", batched=True)
+    wire = from_server(lambda server: server.send_chunk("c1", bytes(20), step_time_ms=1))
+    (batch,) = feed(connection, wire * 3)
+    owner.connection, owner.batch = connection, batch
+    connection.handle_data(wire)
+    context = weakref.ref(owner)
+    del connection, owner, batch
+    gc.collect()
+    assert context() is None
+
+
+def test_a_batch_holds_what_a_read_brought_for_one_context():
+    connection, first, second = client("c1", "c2", batched=True)
+
+    def act(server):
+        server.send_chunk("c1", b"\1\0", step_time_ms=1)
+        server.send_chunk("c2", b"\2\0", step_time_ms=1)
+        server.send_chunk("c1", b"\3\0\4\0", step_time_ms=1)
+        server.send_flush_done("c2", 1)
+        server.close()
+
+    *batches, closed = feed(connection, from_server(act))
+    assert isinstance(closed, Closed)
+    assert [(batch.context, batch.audio_bytes) for batch in batches] == [(first, 6), (second, None)]
+    assert [event.data for event in batches[0].events] == [b"\1\0", b"\3\0\4\0"]
+    assert [type(event) for event in batches[1].events] == [Audio, FlushDone]
+    assert repr(batches[0]) == "<Batch of 2 events>"
+    assert {event.context for event in batches[0].events} == {None}
+
+
 def resident_bytes():
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -116,7 +116,7 @@ class Audio:
         format: The format that the context was opened with.
         start_s: Seconds from the start of the context's audio to the first sample here.
         flush_id: The server's label of the segment, or None.
-        context: The owner given to ``Connection.open_context``.
+        context: The owner given to ``Connection.open_context``; None in a ``Batch``, which has it.
     """
 
     def __new__(

@@ -1,4 +1,5 @@
-//! Python buffers, read and made without a copy: the one file of the binding with `unsafe`.
+//! Python buffers, read and made without a copy, and what else Python's own interface alone can do: the one file of the
+//! binding with `unsafe`.
 
 #![expect(unsafe_code, reason = "buffers are borrowed from Python and filled in place")]
 
@@ -47,6 +48,16 @@ impl Drop for View {
         // `with_bytes`, so under the same hold of the interpreter.
         unsafe { ffi::PyBuffer_Release(&raw mut self.0) }
     }
+}
+
+/// Takes an object out of the care of Python's garbage collector, which then need not visit it.
+///
+/// For objects that can be no part of a cycle: where one is, nothing ever frees it.
+pub(crate) fn untrack<T>(object: &Bound<'_, T>) {
+    // SAFETY: `object` is alive and we hold the interpreter (it is bound to it). A class of ours that can be traversed
+    // is allocated with the collector's header; for another this is not called. Untracking twice, as the deallocator
+    // does later, is allowed.
+    unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) }
 }
 
 /// Makes a `bytes` of `size` bytes, written once, by `fill` alone; None where `fill` reports failure.

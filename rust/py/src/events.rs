@@ -11,6 +11,7 @@ use voxwire_core::connection::{Closed as ClosedInfo, Failure, TimedOut};
 use voxwire_core::message::TimestampKind;
 use voxwire_core::message::json::Value;
 
+use crate::buffers::untrack;
 use crate::values;
 
 /// The Python objects that a context belongs to.
@@ -194,7 +195,28 @@ pub(crate) fn to_batches(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec
             (CoreEvent::Audio { data, .. }, Some(size)) => Some(size + data.as_bytes(py).len()),
             _ => None,
         };
-        batch.events.push(to_python(py, event)?);
+        batch.events.push(match event {
+            // The batch knows the context. Without it audio can be no part of a cycle, and the garbage collector would
+            // look at hundreds in vain after each read.
+            CoreEvent::Audio {
+                owner,
+                data,
+                start_s,
+                flush_id,
+            } => {
+                let audio = Audio {
+                    data,
+                    format: owner.format,
+                    start_s,
+                    flush_id,
+                    context: py.None(),
+                };
+                let audio = Bound::new(py, audio)?;
+                untrack(&audio);
+                audio.into_any().unbind()
+            }
+            event => to_python(py, event)?,
+        });
     }
     batches
         .into_iter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import base64
+import itertools
 import math
 import struct
 
@@ -12,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxwire.audio import AudioFormat, Resampler, decode_base64, encode_base64, transcode
+from voxwire.audio import (
+    SAMPLE_RATES,
+    SAMPLE_WIDTHS,
+    AudioFormat,
+    Resampler,
+    decode_base64,
+    encode_base64,
+    transcode,
+)
 
 S16 = AudioFormat("pcm_s16le", 24000)
 F32 = AudioFormat("pcm_f32le", 24000)
@@ -93,6 +102,62 @@ def test_transcode_keeps_what_it_can():
     assert struct.unpack("<4h", transcode(loud, F32, S16))[:2] == (32767, -32768)
 
 
+def decoded_mulaw(code):
+    """ITU-T G.711, table 2a, scaled to 16 bits."""
+    code ^= 0xFF
+    magnitude = (((code & 0x0F) << 3) + 0x84 << (code >> 4 & 7)) - 0x84
+    return -magnitude if code & 0x80 else magnitude
+
+
+def decoded_alaw(code):
+    """ITU-T G.711, table 1a, scaled to 16 bits."""
+    code ^= 0x55
+    segment, step = code >> 4 & 7, code & 0x0F
+    magnitude = (step << 4) + 8 if segment == 0 else (step << 4) + 0x108 << segment - 1
+    return magnitude if code & 0x80 else -magnitude
+
+
+MULAW = [decoded_mulaw(code) for code in range(256)]
+ALAW = [decoded_alaw(code) for code in range(256)]
+
+
+def half_steps(code, encoding):
+    """Half the distance between the decision values about a code; at such a value either neighbour will do."""
+    if encoding == "pcm_mulaw":
+        return 4 << (~code >> 4 & 7)
+    return 8 << max((code ^ 0x55) >> 4 & 7, 1) - 1
+
+
+def samples_of(data, encoding):
+    if encoding == "pcm_mulaw":
+        return [MULAW[code] for code in data]
+    if encoding == "pcm_alaw":
+        return [ALAW[code] for code in data]
+    if encoding == "pcm_s16le":
+        return list(struct.unpack(f"<{len(data) // 2}h", data))
+    floats = struct.unpack(f"<{len(data) // 4}f", data)
+    return [0 if math.isnan(value) else round(max(-32768, min(32767, value * 32768))) for value in floats]
+
+
+@pytest.mark.parametrize(("source", "target"), list(itertools.product(SAMPLE_WIDTHS, repeat=2)))
+@given(data=st.binary(max_size=400))
+def test_transcoding_is_that_of_the_recommendation(source, target, data):
+    data = data[: len(data) // SAMPLE_WIDTHS[source] * SAMPLE_WIDTHS[source]]
+    out = transcode(memoryview(data), AudioFormat(source), AudioFormat(target))
+    if source == target:
+        assert out == data
+        return
+    expected = samples_of(data, source)
+    heard = samples_of(out, target)
+    assert len(out) == len(expected) * SAMPLE_WIDTHS[target]
+    if target in {"pcm_s16le", "pcm_f32le"}:
+        assert heard == expected
+    else:
+        loudest = 32635 if target == "pcm_mulaw" else 32767
+        for code, value, sample in zip(out, heard, expected, strict=True):
+            assert abs(value - max(-loudest, min(loudest, sample))) <= half_steps(code, target)
+
+
 def test_transcode_refuses_cut_samples_and_other_rates():
     with pytest.raises(ValueError, match="byte"):
         transcode(b"abc", S16, F32)
@@ -125,18 +190,60 @@ def sine(frames, rate, frequency_hz=1000):
     ).tobytes()
 
 
-@given(st.lists(st.integers(0, 3000), max_size=12))
-def test_resampling_does_not_depend_on_the_cuts(cuts):
-    target = AudioFormat("pcm_s16le", 8000)
-    data = sine(2400, 24000)
-    whole = Resampler(S16, target)
+@given(
+    source=st.builds(AudioFormat, st.sampled_from(list(SAMPLE_WIDTHS)), st.sampled_from(SAMPLE_RATES)),
+    target=st.builds(AudioFormat, st.sampled_from(list(SAMPLE_WIDTHS)), st.sampled_from(SAMPLE_RATES)),
+    cuts=st.lists(st.integers(0, 3000), max_size=12),
+)
+def test_resampling_does_not_depend_on_the_cuts(source, target, cuts):
+    data = transcode(sine(2400, source.sample_rate), AudioFormat(), AudioFormat(source.encoding))
+    whole = Resampler(source, target)
     expected = whole.process(data) + whole.finish()
-    pieces = Resampler(S16, target)
-    places = sorted(min(2 * cut, len(data)) for cut in cuts)
+    pieces = Resampler(source, target)
+    places = sorted(min(source.frame_bytes * cut, len(data)) for cut in cuts)
     heard = b"".join(
         pieces.process(data[start:end]) for start, end in zip([0, *places], [*places, len(data)], strict=True)
     )
     assert heard + pieces.finish() == expected
+
+
+def response(source_rate, target_rate, frequency_hz):
+    """The level of a tone after resampling, and of all else, in decibels relative to it.
+
+    A multiple of 50 Hz is periodic in 20 ms at every rate, so that a sum over 20 ms separates it from all else.
+    """
+    frames = source_rate // 50
+    period = [math.cos(2 * math.pi * frequency_hz * at / source_rate) / 2 for at in range(frames)]
+    resampler = Resampler(AudioFormat("pcm_f32le", source_rate), AudioFormat("pcm_f32le", target_rate))
+    piece = struct.pack(f"<{frames}f", *period)
+    out = b"".join(resampler.process(piece) for _ in range(6))
+    frames = target_rate // 50
+    heard = [2 * value for value in struct.unpack_from(f"<{frames}f", out, 4 * 3 * frames)]
+    angles = [2 * math.pi * frequency_hz * at / target_rate for at in range(frames)]
+    # A tone that the target cannot carry is all alias.
+    carried = 2 * frequency_hz < target_rate
+    cosine, sine = (
+        2 * carried / frames * sum(value * of(angle) for value, angle in zip(heard, angles, strict=True))
+        for of in (math.cos, math.sin)
+    )
+    rest = (
+        value - cosine * math.cos(angle) - sine * math.sin(angle) for value, angle in zip(heard, angles, strict=True)
+    )
+    power = 2 / frames * sum(value * value for value in rest)
+    return 20 * math.log10(math.hypot(cosine, sine) + 1e-12), 10 * math.log10(power + 1e-24)
+
+
+@pytest.mark.parametrize(("source_rate", "target_rate"), list(itertools.permutations(SAMPLE_RATES, 2)))
+def test_the_response_is_flat_and_rejects_aliases(source_rate, target_rate):
+    nyquist_hz = min(source_rate, target_rate) / 2
+    gain, _ = response(source_rate, target_rate, nyquist_hz * 0.9 // 50 * 50)
+    assert abs(gain) < 0.01
+    gain, noise = response(source_rate, target_rate, 1000)
+    assert abs(gain) < 0.001
+    assert noise < -130
+    alias_hz = nyquist_hz * 1.25 // 50 * 50
+    if 2 * alias_hz < source_rate:
+        assert response(source_rate, target_rate, alias_hz)[1] < -130
 
 
 @pytest.mark.parametrize(("rate", "frames"), [(8000, 800), (44100, 4410), (24000, 2400)])

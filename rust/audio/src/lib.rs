@@ -11,4 +11,4 @@ mod transcode;
 pub use encoding::{Encoding, Format, SAMPLE_RATES};
 pub use error::{CutSample, FormatError};
 pub use stream::Stream;
-pub use transcode::transcode;
+pub use transcode::{transcode, transcode_into, transcoded_len};

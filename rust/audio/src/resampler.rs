@@ -5,7 +5,7 @@
 //! the blocks decides both the response and the delay:
 //!
 //! - With a Blackman-Harris window the stop band, from the lower Nyquist frequency up, lies below -109 dB at
-//!   any size, and the pass band is flat to 0.9 of that frequency (-0.005 dB) from 144 frames of the lower
+//!   any size, and the pass band is flat to 0.9 of that frequency (-0.0003 dB) from 160 frames of the lower
 //!   rate on. So a block is the smallest possible one of at least so many frames: 3.3 to 20 ms between the
 //!   rates of the protocol. (The squared window, rubato's default, reaches -140 dB but needs blocks of twice
 //!   the length.)
@@ -23,7 +23,7 @@ use rubato::{Fft, FixedSync, Indexing, Resampler as _, WindowFunction};
 use crate::FormatError;
 
 /// Frames of the lower rate that the filter needs for its response.
-const LEAST_FILTER_FRAMES: u64 = 144;
+const LEAST_FILTER_FRAMES: u64 = 160;
 
 /// The most samples that a block may have, of all channels, on the side of the higher rate: 2 MiB of floats.
 const MOST_BLOCK_SAMPLES: u64 = 8 * 65536;

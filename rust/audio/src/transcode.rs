@@ -1,8 +1,10 @@
 //! From one encoding to another at the same rate, and to and from the floats that the resampler works on.
 
+use std::mem::MaybeUninit;
+
+use voxwire_kernels::convert;
 use voxwire_kernels::g711::{alaw_to_sample, mulaw_to_sample, sample_to_alaw, sample_to_mulaw};
 use voxwire_kernels::sample::{float_to_s16, s16_to_float};
-use voxwire_kernels::{convert, g711, sample};
 
 use crate::{CutSample, Encoding};
 
@@ -12,35 +14,85 @@ use crate::{CutSample, Encoding};
 /// sample (halves to even), saturate, and count as 0 where they are no number; G.711 is always reached and
 /// left through 16 bits.
 pub fn transcode(data: &[u8], source: Encoding, target: Encoding, out: &mut Vec<u8>) -> Result<(), CutSample> {
+    CutSample::check(data.len(), source.sample_width())?;
+    convert(data, source, target, out);
+    Ok(())
+}
+
+/// As [`transcode`], into room of exactly [`transcoded_len`] bytes, all of which are written.
+///
+/// # Panics
+///
+/// If the room has another size; nothing is written then.
+pub fn transcode_into(
+    data: &[u8],
+    source: Encoding,
+    target: Encoding,
+    room: &mut [MaybeUninit<u8>],
+) -> Result<(), CutSample> {
+    assert_eq!(room.len(), transcoded_len(data.len(), source, target)?, "bytes of room");
+    convert(data, source, target, room);
+    Ok(())
+}
+
+/// Bytes that so many bytes of whole samples have in another encoding.
+pub fn transcoded_len(size_bytes: usize, source: Encoding, target: Encoding) -> Result<usize, CutSample> {
+    CutSample::check(size_bytes, source.sample_width())?;
+    Ok(size_bytes / source.sample_width() * target.sample_width())
+}
+
+/// Where converted samples go: behind what a vector holds, or into room of just their size.
+trait Place {
+    /// Writes `WIDTH` bytes for each item.
+    fn put<Item: Copy, const WIDTH: usize>(self, items: &[Item], convert: impl Fn(Item) -> [u8; WIDTH]);
+
+    /// Writes the bytes as they are.
+    fn copy(self, data: &[u8]);
+}
+
+impl Place for &mut Vec<u8> {
+    fn put<Item: Copy, const WIDTH: usize>(self, items: &[Item], convert: impl Fn(Item) -> [u8; WIDTH]) {
+        convert::append(self, items, convert);
+    }
+
+    fn copy(self, data: &[u8]) {
+        self.extend_from_slice(data);
+    }
+}
+
+impl Place for &mut [MaybeUninit<u8>] {
+    fn put<Item: Copy, const WIDTH: usize>(self, items: &[Item], convert: impl Fn(Item) -> [u8; WIDTH]) {
+        for (slot, &item) in self.as_chunks_mut::<WIDTH>().0.iter_mut().zip(items) {
+            *slot = convert(item).map(MaybeUninit::new);
+        }
+    }
+
+    fn copy(self, data: &[u8]) {
+        self.put(data, |byte| [byte]);
+    }
+}
+
+/// Converts whole samples.
+fn convert(data: &[u8], source: Encoding, target: Encoding, place: impl Place) {
     use Encoding::{PcmAlaw, PcmF32le, PcmMulaw, PcmS16le};
 
-    CutSample::check(data.len(), source.sample_width())?;
+    let s16_of_float = |bytes| float_to_s16(f32::from_le_bytes(bytes));
+    let (words, floats) = (data.as_chunks().0, data.as_chunks().0);
     match (source, target) {
-        (PcmF32le, PcmF32le) | (PcmS16le, PcmS16le) | (PcmMulaw, PcmMulaw) | (PcmAlaw, PcmAlaw) => {
-            out.extend_from_slice(data);
-        }
-        (PcmF32le, PcmS16le) => sample::f32_to_s16(data, out),
-        (PcmF32le, PcmMulaw) => convert::append(out, data.as_chunks().0, |bytes| {
-            [sample_to_mulaw(float_to_s16(f32::from_le_bytes(bytes)))]
-        }),
-        (PcmF32le, PcmAlaw) => convert::append(out, data.as_chunks().0, |bytes| {
-            [sample_to_alaw(float_to_s16(f32::from_le_bytes(bytes)))]
-        }),
-        (PcmS16le, PcmF32le) => sample::s16_to_f32(data, out),
-        (PcmS16le, PcmMulaw) => g711::s16_to_mulaw(data, out),
-        (PcmS16le, PcmAlaw) => g711::s16_to_alaw(data, out),
-        (PcmMulaw, PcmF32le) => {
-            convert::append(out, data, |code| s16_to_float(mulaw_to_sample(code)).to_le_bytes());
-        }
-        (PcmMulaw, PcmS16le) => g711::mulaw_to_s16(data, out),
-        (PcmMulaw, PcmAlaw) => convert::append(out, data, |code| [sample_to_alaw(mulaw_to_sample(code))]),
-        (PcmAlaw, PcmF32le) => {
-            convert::append(out, data, |code| s16_to_float(alaw_to_sample(code)).to_le_bytes());
-        }
-        (PcmAlaw, PcmS16le) => g711::alaw_to_s16(data, out),
-        (PcmAlaw, PcmMulaw) => convert::append(out, data, |code| [sample_to_mulaw(alaw_to_sample(code))]),
+        (PcmF32le, PcmF32le) | (PcmS16le, PcmS16le) | (PcmMulaw, PcmMulaw) | (PcmAlaw, PcmAlaw) => place.copy(data),
+        (PcmF32le, PcmS16le) => place.put(floats, |bytes| s16_of_float(bytes).to_le_bytes()),
+        (PcmF32le, PcmMulaw) => place.put(floats, |bytes| [sample_to_mulaw(s16_of_float(bytes))]),
+        (PcmF32le, PcmAlaw) => place.put(floats, |bytes| [sample_to_alaw(s16_of_float(bytes))]),
+        (PcmS16le, PcmF32le) => place.put(words, |bytes| s16_to_float(i16::from_le_bytes(bytes)).to_le_bytes()),
+        (PcmS16le, PcmMulaw) => place.put(words, |bytes| [sample_to_mulaw(i16::from_le_bytes(bytes))]),
+        (PcmS16le, PcmAlaw) => place.put(words, |bytes| [sample_to_alaw(i16::from_le_bytes(bytes))]),
+        (PcmMulaw, PcmF32le) => place.put(data, |code| s16_to_float(mulaw_to_sample(code)).to_le_bytes()),
+        (PcmMulaw, PcmS16le) => place.put(data, |code| mulaw_to_sample(code).to_le_bytes()),
+        (PcmMulaw, PcmAlaw) => place.put(data, |code| [sample_to_alaw(mulaw_to_sample(code))]),
+        (PcmAlaw, PcmF32le) => place.put(data, |code| s16_to_float(alaw_to_sample(code)).to_le_bytes()),
+        (PcmAlaw, PcmS16le) => place.put(data, |code| alaw_to_sample(code).to_le_bytes()),
+        (PcmAlaw, PcmMulaw) => place.put(data, |code| [sample_to_mulaw(alaw_to_sample(code))]),
     }
-    Ok(())
 }
 
 /// Reads whole samples into as many floats, full scale 1.0.

@@ -93,7 +93,7 @@ fn the_pass_band_is_flat_and_in_time_to_nine_tenths_of_the_lower_nyquist_frequen
             let answer = measure(source_rate, target_rate, frequency);
             let at = format!("{frequency} Hz, {source_rate} to {target_rate} Hz");
             assert!(
-                decibels(answer.gain).abs() < 0.1,
+                decibels(answer.gain).abs() < 0.01,
                 "{at}: gain {:.3} dB",
                 decibels(answer.gain)
             );
@@ -123,6 +123,27 @@ fn what_the_lower_rate_cannot_carry_is_rejected_by_100_db() {
                     "{frequency} Hz, {source_rate} to {target_rate} Hz: {rejected:.1} dB"
                 );
             }
+        }
+    });
+}
+
+#[test]
+fn away_from_the_edge_nothing_is_left_but_the_noise_of_floats() {
+    for_each_pair(|source_rate, target_rate, nyquist| {
+        let alias = tone(nyquist, 1.25);
+        let aliases = (2 * alias < source_rate).then_some(alias);
+        for frequency in [1000, 2000].into_iter().chain(aliases) {
+            let answer = measure(source_rate, target_rate, frequency);
+            let rest = if frequency > 2000 {
+                answer.residue.hypot(answer.gain)
+            } else {
+                answer.residue
+            };
+            let rest = decibels(rest);
+            assert!(
+                rest < -130.0,
+                "{frequency} Hz, {source_rate} to {target_rate} Hz: {rest:.1} dB"
+            );
         }
     });
 }

@@ -94,6 +94,53 @@ fn the_first_frames_come_within_30_ms_and_later_ones_within_30_ms_of_their_time(
 }
 
 #[test]
+fn streams_side_by_side_are_as_each_alone() {
+    let others = (0..40).map(|step| (8000 + 100 * step, 8000, 1));
+    let all: Vec<(u32, u32, u16)> = [(24000, 8000, 1), (48000, 16000, 1), (24000, 8000, 2), (8000, 24000, 1)]
+        .into_iter()
+        .chain(others)
+        .collect();
+    let open = |&(source_rate, target_rate, channels): &(u32, u32, u16)| {
+        let format = |sample_rate| Format {
+            encoding: Encoding::PcmF32le,
+            sample_rate,
+            channels,
+        };
+        Stream::new(format(source_rate), format(target_rate)).expect("rates of small blocks")
+    };
+    let datas: Vec<Vec<u8>> = (0..all.len() as u32)
+        .map(|seed| bytes_of(&noise(3000, 20 + seed)))
+        .collect();
+    let mut streams: Vec<(Stream, Vec<u8>)> = all.iter().map(|format| (open(format), Vec::new())).collect();
+    for piece in 0..10 {
+        for ((stream, out), data) in streams.iter_mut().zip(&datas) {
+            stream
+                .process(&data[1200 * piece..1200 * (piece + 1)], out)
+                .expect("whole frames");
+        }
+    }
+    // The rest of each on a thread of its own.
+    let whole_ones = std::thread::scope(|scope| {
+        let threads: Vec<_> = streams
+            .into_iter()
+            .map(|(mut stream, mut out)| {
+                scope.spawn(move || {
+                    stream.finish(&mut out);
+                    out
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no thread panics"))
+            .collect::<Vec<_>>()
+    });
+    for ((format, data), out) in all.iter().zip(&datas).zip(whole_ones) {
+        assert!(out == whole(&mut open(format), data), "{format:?}");
+    }
+}
+
+#[test]
 fn a_flush_gives_what_is_due_and_leaves_the_stream_as_it_was() {
     for (source_rate, target_rate) in pairs() {
         let samples = noise(source_rate as usize / 5, 2);
@@ -317,10 +364,10 @@ fn formats_without_a_stream_between_them_are_refused() {
             FormatError::Block {
                 source_rate: 1,
                 target_rate: u32::MAX,
-                samples: 144 * u64::from(u32::MAX) * u64::from(u16::MAX),
+                samples: 160 * u64::from(u32::MAX) * u64::from(u16::MAX),
                 limit: 524_288,
             },
-            "resampling 1 Hz to 4294967295 Hz needs blocks of 40531778161606800 samples, limit is 524288",
+            "resampling 1 Hz to 4294967295 Hz needs blocks of 45035309068452000 samples, limit is 524288",
         ),
     ] {
         let refused = Stream::new(source, target).err().expect("these formats are refused");

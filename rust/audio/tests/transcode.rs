@@ -1,6 +1,8 @@
 //! Encodings and transcoding at one rate.
 
-use voxwire_audio::{CutSample, Encoding, Format, SAMPLE_RATES, transcode};
+use std::mem::MaybeUninit;
+
+use voxwire_audio::{CutSample, Encoding, Format, SAMPLE_RATES, transcode, transcode_into, transcoded_len};
 use voxwire_kernels::g711::{alaw_to_sample, mulaw_to_sample, sample_to_alaw, sample_to_mulaw};
 use voxwire_kernels::sample::{float_to_s16, s16_to_float};
 
@@ -73,7 +75,10 @@ fn a_cut_sample_is_refused_and_nothing_written() {
                 if size_bytes % unit_bytes == 0 {
                     assert_eq!(result, Ok(()));
                     assert_eq!(out.len(), size_bytes / unit_bytes * target.sample_width());
+                    assert_eq!(transcoded_len(size_bytes, source, target), Ok(out.len()));
                 } else {
+                    let refused = transcode_into(&vec![0; size_bytes], source, target, &mut []);
+                    assert_eq!(refused, result);
                     assert_eq!(result, Err(CutSample { size_bytes, unit_bytes }));
                     assert_eq!(out, []);
                 }
@@ -88,6 +93,13 @@ fn a_cut_sample_is_refused_and_nothing_written() {
         .to_string(),
         "audio of 7 bytes ends within a sample, must be a multiple of 2"
     );
+}
+
+#[test]
+#[should_panic(expected = "bytes of room")]
+fn room_of_another_size_is_a_mistake_of_the_caller() {
+    let mut room = [MaybeUninit::uninit(); 7];
+    let _ = transcode_into(&[0; 4], Encoding::PcmMulaw, Encoding::PcmS16le, &mut room);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use voxwire_audio::{Encoding, Format, Stream};
+use voxwire_audio::{Encoding, Format, Stream, transcode_into, transcoded_len};
 use voxwire_core::base64;
 
 use crate::buffers::{new_bytes, with_bytes};
@@ -72,23 +72,24 @@ pub(crate) fn encode_base64<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py
 
 /// Changes the encoding of whole samples. Raises `ValueError` for a cut sample, and where rate or channels differ.
 #[pyfunction]
-pub(crate) fn transcode<'py>(
-    data: &Bound<'py, PyAny>,
-    source: &Bound<'py, PyAny>,
-    target: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyBytes>> {
+pub(crate) fn transcode(
+    data: &Bound<'_, PyAny>,
+    source: &Bound<'_, PyAny>,
+    target: &Bound<'_, PyAny>,
+) -> PyResult<Py<PyBytes>> {
     let (source, target) = (read_format(source)?, read_format(target)?);
     if source.sample_rate != target.sample_rate || source.channels != target.channels {
         return Err(value_error(
             "transcode keeps rate and channels, use a Resampler to change them",
         ));
     }
-    let mut out = Vec::new();
+    let (source, target) = (source.encoding, target.encoding);
+    let py = data.py();
     with_bytes(data, |data| {
-        voxwire_audio::transcode(data, source.encoding, target.encoding, &mut out)
+        let size = transcoded_len(data.len(), source, target).map_err(value_error)?;
+        new_bytes(py, size, &mut |room| transcode_into(data, source, target, room).is_ok())?
+            .ok_or_else(|| memory_error(size))
     })?
-    .map_err(value_error)?;
-    Ok(PyBytes::new(data.py(), &out))
 }
 
 /// Converts a stream of audio from one format to another.

@@ -1,4 +1,4 @@
-"""The command line: ``voxwire say | serve | sinks | engines | voices``. One file a command."""
+"""The command line: ``voxwire say | serve | sinks | engines | voices | bench``. One file a command."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from voxwire.cli.bench import bench
 from voxwire.cli.engines import engines
 from voxwire.cli.failure import report
 from voxwire.cli.say import say
@@ -33,7 +34,7 @@ def voxwire(log_level: str) -> None:
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (say, serve, sinks, engines, voices):
+for command in (say, serve, sinks, engines, voices, bench):
     voxwire.add_command(command)
 
 

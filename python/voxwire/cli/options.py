@@ -10,10 +10,10 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RATIO", "SECONDS", "server_options"]
+__all__ = ["RATIO", "SECONDS", "Finite", "server_options"]
 
 
-class _Finite(click.FloatRange):
+class Finite(click.FloatRange):
     """A range of numbers without "nan" and "inf", which compare with nothing and mean nothing on the wire."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -24,8 +24,8 @@ class _Finite(click.FloatRange):
         return number
 
 
-RATIO = _Finite()
-SECONDS = _Finite(min=0, min_open=True)
+RATIO = Finite()
+SECONDS = Finite(min=0, min_open=True)
 
 
 def _given(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

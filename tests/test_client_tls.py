@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from raw_server import raw_server
-from scripted_server import PATIENCE_S, ScriptedServer, chunk
+from scripted_server import PATIENCE_S, ScriptedServer, chunk, done
 from test_context import options, pcm
 
 import voxwire
@@ -38,10 +38,33 @@ def run(factory: Callable[[], asyncio.AbstractEventLoop], test: Coroutine[Any, A
         runner.run(test)
 
 
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
+class Trust:
+    """Makes what a client is given: for the core's TLS, or for Python's."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._kind = kind
+        self._folder = folder
+
+    def __call__(
+        self, authority: trustme.CA, certificate: trustme.LeafCert | None = None
+    ) -> ssl.SSLContext | voxwire.TlsContext:
+        """Trusts an authority alone, and shows a certificate where it is asked for one."""
+        trusted, shown = self._folder / "trusted.pem", self._folder / "shown.pem"
+        authority.cert_pem.write_to_path(trusted)
+        if certificate is not None:
+            certificate.private_key_and_cert_chain_pem.write_to_path(shown)
+        if self._kind == "core":
+            return voxwire.TlsContext(ca_file=trusted, certificate_file=None if certificate is None else shown)
+        context = ssl.create_default_context(cafile=trusted)
+        if certificate is not None:
+            context.load_cert_chain(shown)
+        return context
+
+
+@pytest.fixture(params=["core", "python"])
+def trusting(request: pytest.FixtureRequest, tmp_path: Path) -> Trust:
+    """Both ways to speak TLS."""
+    return Trust(request.param, tmp_path)
 
 
 def serving(certificate: trustme.LeafCert) -> ssl.SSLContext:
@@ -78,7 +101,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 @LOOPS
 @pytest.mark.parametrize("fault", ["self-signed", "expired", "not-yet-valid", "wrong-host", "unknown-authority"])
 def test_an_untrusted_certificate_is_raised_and_never_tried_again(
-    factory: Callable[[], asyncio.AbstractEventLoop], fault: str, tmp_path: Path
+    factory: Callable[[], asyncio.AbstractEventLoop], fault: str, tmp_path: Path, trusting: Trust
 ) -> None:
     authority, now = trustme.CA(), dt.datetime.now(dt.UTC)
     if fault == "self-signed":
@@ -119,7 +142,7 @@ async def test_a_trusted_certificate_is_not_trusted_without_its_authority() -> N
 
 
 @LOOPS
-def test_old_versions_of_tls_are_refused(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_old_versions_of_tls_are_refused(factory: Callable[[], asyncio.AbstractEventLoop], trusting: Trust) -> None:
     authority = trustme.CA()
     served = serving(authority.issue_cert("127.0.0.1"))
     served.set_ciphers("ALL:@SECLEVEL=0")
@@ -166,9 +189,14 @@ async def answering(answer: bytes | None) -> AsyncIterator[tuple[str, list[int]]
 
 
 @LOOPS
-def test_plain_http_behind_wss_is_a_tls_error(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_plain_http_behind_wss_is_a_tls_error(
+    factory: Callable[[], asyncio.AbstractEventLoop], trusting: Trust
+) -> None:
     async def test() -> None:
-        async with answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (url, connections), voxwire.Client(url) as client:
+        async with (
+            answering(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (url, connections),
+            voxwire.Client(url, ssl_context=trusting(trustme.CA())) as client,
+        ):
             with pytest.raises(voxwire.TlsError) as caught:
                 await client.connect()
             assert caught.value.code != "tls_untrusted"
@@ -178,9 +206,14 @@ def test_plain_http_behind_wss_is_a_tls_error(factory: Callable[[], asyncio.Abst
 
 
 @LOOPS
-def test_a_tls_handshake_that_stalls_is_a_timeout(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_a_tls_handshake_that_stalls_is_a_timeout(
+    factory: Callable[[], asyncio.AbstractEventLoop], trusting: Trust
+) -> None:
     async def test() -> None:
-        async with answering(None) as (url, _), voxwire.Client(url, connect_timeout_s=0.2) as client:
+        async with (
+            answering(None) as (url, _),
+            voxwire.Client(url, ssl_context=trusting(trustme.CA()), connect_timeout_s=0.2) as client,
+        ):
             with pytest.raises(voxwire.ConnectTimeout) as caught:
                 await client.connect()
             assert caught.value.retryable
@@ -191,7 +224,7 @@ def test_a_tls_handshake_that_stalls_is_a_timeout(factory: Callable[[], asyncio.
 @LOOPS
 @pytest.mark.parametrize("end", ["end-of-stream", "reset"])
 def test_an_end_without_close_notify_fails_live_contexts_after_what_came(
-    factory: Callable[[], asyncio.AbstractEventLoop], end: str
+    factory: Callable[[], asyncio.AbstractEventLoop], end: str, trusting: Trust
 ) -> None:
     authority = trustme.CA()
 
@@ -220,7 +253,7 @@ def test_an_end_without_close_notify_fails_live_contexts_after_what_came(
     run(factory, test())
 
 
-async def test_a11_a_redirect_never_leads_out_of_tls() -> None:
+async def test_a11_a_redirect_never_leads_out_of_tls(trusting: Trust) -> None:
     authority = trustme.CA()
     async with (
         ScriptedServer(ssl_context=serving(authority.issue_cert("127.0.0.1"))) as server,
@@ -239,16 +272,96 @@ async def test_a11_a_redirect_never_leads_out_of_tls() -> None:
 
 
 @LOOPS
-def test_a_trusted_certificate_works(factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_trusted_certificate_works_with_either_version(
+    factory: Callable[[], asyncio.AbstractEventLoop], version: ssl.TLSVersion, trusting: Trust
+) -> None:
     authority = trustme.CA()
+    served = serving(authority.issue_cert("127.0.0.1"))
+    served.minimum_version = served.maximum_version = version
+    sound = bytes(range(256)) * 1000
 
     async def test() -> None:
         async with (
-            ScriptedServer(ssl_context=serving(authority.issue_cert("127.0.0.1"))) as server,
+            ScriptedServer(ssl_context=served) as server,
             voxwire.Client(server.url, ssl_context=trusting(authority)) as client,
+            client.context("a", **options()) as context,
         ):
-            await client.connect()
             peer = await server.accept()
-            assert peer.transport.get_extra_info("ssl_object").version() in {"TLSv1.2", "TLSv1.3"}
+            assert peer.transport.get_extra_info("ssl_object").version() == f"TLSv1.{version - ssl.TLSVersion.TLSv1}"
+            await peer.receive()
+            peer.send(*(chunk(context.id, sound) for _ in range(4)), done(context.id))
+            assert b"".join([pcm(event) async for event in context]) == sound * 4
 
     run(factory, test())
+
+
+@LOOPS
+@pytest.mark.parametrize("shown", [True, False], ids=["shown", "missing"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_certificate_of_the_client_is_shown_where_it_is_required(
+    factory: Callable[[], asyncio.AbstractEventLoop], version: ssl.TLSVersion, shown: bool, trusting: Trust
+) -> None:
+    authority = trustme.CA()
+    served = serving(authority.issue_cert("127.0.0.1"))
+    served.verify_mode = ssl.CERT_REQUIRED
+    served.maximum_version = version
+    authority.configure_trust(served)
+    own = authority.issue_cert("client.example") if shown else None
+
+    async def test() -> None:
+        async with (
+            ScriptedServer(ssl_context=served) as server,
+            voxwire.Client(server.url, ssl_context=trusting(authority, own), connect_timeout_s=1) as client,
+        ):
+            if shown:
+                await client.connect()
+                peer = await server.accept()
+                assert peer.transport.get_extra_info("peercert")
+            else:
+                with pytest.raises(voxwire.ConnectError) as caught:
+                    await client.connect()
+                assert caught.value.code != "tls_untrusted"
+
+    run(factory, test())
+
+
+async def test_a_context_serves_many_clients_and_its_tickets_shorten_the_second_handshake(trusting: Trust) -> None:
+    authority = trustme.CA()
+    context = trusting(authority)
+    async with ScriptedServer(ssl_context=serving(authority.issue_cert("127.0.0.1"))) as server:
+        reused = []
+        for _ in range(2):
+            async with voxwire.Client(server.url, ssl_context=context) as client:
+                await client.connect()
+                peer = await server.accept()
+                reused.append(peer.transport.get_extra_info("ssl_object").session_reused)
+        # Python's asyncio offers no session again.
+        assert reused == [False, isinstance(context, voxwire.TlsContext)]
+
+
+def test_files_that_are_no_use_are_named(tmp_path: Path) -> None:
+    missing, text = tmp_path / "missing.pem", tmp_path / "text.pem"
+    text.write_text("no PEM")
+    certificate = trustme.CA().issue_cert("client.example")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(key)
+    for name in ("ca_file", "certificate_file"):
+        with pytest.raises(FileNotFoundError) as caught:
+            voxwire.TlsContext(**{name: missing})
+        assert caught.value.filename == str(missing)
+        with pytest.raises(ValueError, match=r"text\.pem must hold certificates in PEM"):
+            voxwire.TlsContext(**{name: str(text)})
+    with pytest.raises(ValueError, match="an unencrypted private key"):
+        voxwire.TlsContext(certificate_file=chain)
+    with pytest.raises(ValueError, match="a key without a certificate"):
+        voxwire.TlsContext(key_file=key)
+    with pytest.raises(TypeError):
+        voxwire.TlsContext(str(text))  # type: ignore[call-arg]
+    context = voxwire.TlsContext(ca_file=str(chain), certificate_file=chain, key_file=key)
+    assert (context.ca_file, context.certificate_file, context.key_file) == (chain, chain, key)
+    assert repr(context) == f"<TlsContext trusting {chain}>"
+    assert repr(voxwire.TlsContext()) == "<TlsContext trusting the platform's roots>"
+    with pytest.raises(AttributeError):
+        context.ca_file = None  # type: ignore[misc]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         VoxwireError,
     )
     from voxwire.playback import Certainty, Heard, Output, Playback, open_sink
-    from voxwire.protocol import __version__
+    from voxwire.protocol import TlsContext, __version__
 
 __all__ = [
     "AdmissionTimeout",
@@ -80,6 +80,7 @@ __all__ = [
     "SinkError",
     "SinkLost",
     "Text",
+    "TlsContext",
     "TlsError",
     "Unsupported",
     "VoxwireError",
@@ -102,6 +103,7 @@ _HOMES = {
     "Playback": "playback",
     "Record": "client.record",
     "Text": "client.feeding",
+    "TlsContext": "protocol",
     "Word": "client.events",
     "Words": "client.events",
     "__version__": "protocol",

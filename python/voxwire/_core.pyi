@@ -1,6 +1,8 @@
 """The compiled core. Only ``voxwire.protocol`` and ``voxwire.audio`` import it; see there for the guide."""
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
 from typing_extensions import Buffer
@@ -40,6 +42,79 @@ class Resampler:
         """Returns everything due for the input so far, its end as if silence followed; the stream goes on."""
     def finish(self) -> bytes:
         """Returns the rest and ends the stream; what is given afterwards is a new one."""
+
+# --- the socket ---------------------------------------------------------------------------------------------------
+
+@final
+class ReadBuffer:
+    """Where reads go: one serves all sockets of a loop, as each read is used up before the next begins."""
+
+    def __new__(cls, size: int) -> ReadBuffer:
+        """``size`` in bytes; beyond 18 KiB where there is TLS, for its largest record."""
+    def __len__(self) -> int: ...
+
+@final
+class Socket:
+    """A connected stream socket that does not block, with TLS in it where a context is given.
+
+    The descriptor stays the caller's: it must be open until :meth:`close`. Every call may raise OSError, or
+    ``voxwire.exceptions.TlsError`` with the bare reason, code ``tls_untrusted`` where the certificate is it; both are
+    for good."""
+
+    def __new__(cls, fileno: int, *, tls: TlsContext | None = None, server_name: str = "") -> Socket:
+        """With ``tls`` the TLS handshake begins; ``server_name`` is what the certificate must name."""
+    def receive(self, connection: Connection, buffer: ReadBuffer, now: float) -> int:
+        """Reads once and hands what came to the connection, where it lies.
+
+        Returns the count of plain bytes; 0 where nothing came; -1 at the end of the stream, before which TLS may have
+        brought something still."""
+    def receive_bytes(self, buffer: ReadBuffer) -> tuple[bytes, bool]:
+        """Reads once; returns the plain bytes, and whether the stream has ended behind them."""
+    def send(self, data: Buffer) -> int:
+        """Sends what the system takes, or TLS's handshake lets pass, at once and keeps the rest, in order.
+
+        Returns :attr:`unsent_bytes`."""
+    def flush(self) -> int:
+        """Sends what waits, as far as the system takes it; returns :attr:`unsent_bytes`."""
+    def shutdown_write(self) -> int:
+        """Ends this side's stream once all that waits is sent; returns :attr:`unsent_bytes`."""
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait for the system to take them: call :meth:`flush` when the socket can be written."""
+    def close(self) -> None:
+        """Forgets the descriptor, which may be closed then, and all that waits."""
+
+# --- TLS ----------------------------------------------------------------------------------------------------------
+
+@final
+class TlsContext:
+    """How a client speaks TLS 1.2 and 1.3: whom it trusts, and what it shows where it is asked.
+
+    Certificates and host names are always checked. It never changes, and any number of clients may share it: sessions
+    with one host then begin with a shorter handshake than the first."""
+
+    def __new__(
+        cls,
+        *,
+        ca_file: str | os.PathLike[str] | None = None,
+        certificate_file: str | os.PathLike[str] | None = None,
+        key_file: str | os.PathLike[str] | None = None,
+    ) -> TlsContext:
+        """Reads PEM files, all at once.
+
+        ``ca_file`` holds the authorities to trust; None for the platform's, which are read once per process from where
+        ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` point, or else from where the system keeps them. ``certificate_file``
+        holds a certificate of the client's own with its chain, ``key_file`` its unencrypted key; None where that
+        stands in ``certificate_file`` too.
+
+        Raises OSError, such as FileNotFoundError, for a file that cannot be read; ValueError for one that holds
+        something else, for a key that is not that of the certificate, and for a key without a certificate."""
+    @property
+    def ca_file(self) -> Path | None: ...
+    @property
+    def certificate_file(self) -> Path | None: ...
+    @property
+    def key_file(self) -> Path | None: ...
 
 # --- the upgrade --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from voxwire.client.settings import Settings
 from voxwire.client.target import Target
 from voxwire.client.voices import Voices
 from voxwire.client.wire import Services
+from voxwire.protocol import TlsContext
 
 if TYPE_CHECKING:
     import socket
@@ -47,7 +48,8 @@ class Client:
             ``CARTESIA_API_KEY``.
         access_token: Sent as ``Authorization: Bearer``.
         version: The protocol's version, a date like ``2026-03-01``.
-        ssl_context: For TLS; None for the platform's roots with every check on.
+        ssl_context: For TLS, in the core: whom to trust, and the certificate to show; None for the platform's roots. An
+            ``ssl.SSLContext`` is spoken by Python instead, which is slower.
         max_contexts: Contexts at one time; None for no limit. Others wait for a place.
         admission_timeout_s: Longest wait for a place.
         connect_timeout_s: Longest time to open the connection, all retries included.
@@ -70,7 +72,7 @@ class Client:
         api_key: str | None = None,
         access_token: str | None = None,
         version: str = _DEFAULT_VERSION,
-        ssl_context: ssl.SSLContext | None = None,
+        ssl_context: ssl.SSLContext | TlsContext | None = None,
         max_contexts: int | None = None,
         admission_timeout_s: float = 30,
         connect_timeout_s: float = 10,
@@ -80,8 +82,8 @@ class Client:
         close_timeout_s: float = 2,
         max_buffered_bytes: int = 67_108_864,
     ) -> None:
-        if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
-            raise TypeError(f"ssl_context must be of type ssl.SSLContext, not {type(ssl_context).__name__}")
+        if not isinstance(ssl_context, ssl.SSLContext | TlsContext | None):
+            raise TypeError(f"ssl_context must be a TlsContext or an ssl.SSLContext, not {type(ssl_context).__name__}")
         target = Target.resolve(url, api_key=api_key, access_token=access_token, version=version)
         settings = Settings(
             max_contexts=max_contexts,

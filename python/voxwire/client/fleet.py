@@ -7,9 +7,7 @@ is never written to again. Attempts to connect are shared by all who wait for on
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import copy
-import socket
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -92,11 +90,8 @@ class Link:
             return
         if loop_runs:
             self.transport.abort()
-        elif (handle := self.transport.get_extra_info("socket")) is not None:
-            # A closed loop frees the descriptor with its transport; the peer need not wait for that.
-            # uvloop has freed it by then, and lends a handle that cannot do this.
-            with contextlib.suppress(OSError, TypeError):
-                handle.shutdown(socket.SHUT_RDWR)
+        else:
+            self.transport.discard()
 
 
 class Admission:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from voxwire.transport.endpoint import Endpoint
-from voxwire.transport.opening import HandshakeRefused, attach, attach_socket, connect
+from voxwire.transport.opening import HandshakeRefused, attach, attach_socket, connect, python_context
 from voxwire.transport.progress import unacknowledged_bytes
 from voxwire.transport.stream import Handler, Transport
 
@@ -15,5 +15,6 @@ __all__ = [
     "attach",
     "attach_socket",
     "connect",
+    "python_context",
     "unacknowledged_bytes",
 ]

@@ -9,7 +9,9 @@ import ssl
 from typing import TYPE_CHECKING
 
 from voxwire.exceptions import ConnectError, ConnectTimeout, ProtocolError, TlsError
-from voxwire.protocol import ClientHandshake, Connection
+from voxwire.protocol import ClientHandshake, Connection, TlsContext
+from voxwire.transport.addresses import open_socket
+from voxwire.transport.channel import Channel, can_watch
 from voxwire.transport.stream import Handler, Transport, reason_of
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from voxwire.transport.endpoint import Endpoint
 
-__all__ = ["HandshakeRefused", "attach", "attach_socket", "connect"]
+__all__ = ["HandshakeRefused", "attach", "attach_socket", "connect", "python_context"]
 
 _WRITE_LIMIT_BYTES = 4 * 1024 * 1024
 #: Up to thirty years: more digits mean nothing, and very many are no finite number.
@@ -61,7 +63,7 @@ async def connect(
     handler: Handler,
     *,
     headers: Sequence[tuple[str, str]],
-    ssl_context: ssl.SSLContext | None,
+    ssl_context: ssl.SSLContext | TlsContext | None,
     timeout_s: float,
     make_connection: Callable[[float], Connection],
     write_limit_bytes: int = _WRITE_LIMIT_BYTES,
@@ -73,7 +75,8 @@ async def connect(
         endpoint: Where to.
         handler: Who gets the events.
         headers: Request headers beside those of the upgrade itself.
-        ssl_context: For TLS; None for the platform's roots with every check on.
+        ssl_context: For TLS; None for the platform's roots with every check on. An ``ssl.SSLContext`` goes through
+            Python's TLS, anything else through the core's.
         timeout_s: Seconds for all of it.
         make_connection: Called with the present time once the upgrade is accepted.
         write_limit_bytes: Unsent bytes at which :attr:`Transport.writable` turns False.
@@ -90,16 +93,10 @@ async def connect(
     handshake = ClientHandshake(
         host=endpoint.authority, target=endpoint.target, headers=list(headers), key=os.urandom(16)
     )
-    loop = asyncio.get_running_loop()
     transport = Transport(handler, write_limit_bytes=write_limit_bytes, handshake=handshake)
-    context = (ssl_context or ssl.create_default_context()) if endpoint.tls else None
     try:
         async with asyncio.timeout(timeout_s) as budget:
-            if sock is None:
-                await loop.create_connection(lambda: transport, endpoint.host, endpoint.port, ssl=context)
-            else:
-                name = endpoint.host if context is not None else None
-                await loop.create_connection(lambda: transport, sock=sock, ssl=context, server_hostname=name)
+            await _open(transport, endpoint, ssl_context, sock)
             await transport.upgraded()
     except TimeoutError as error:
         transport.abort()
@@ -113,6 +110,10 @@ async def connect(
         ) from error
     except ssl.SSLError as error:
         raise TlsError(f"TLS with {endpoint} failed: {error.reason or 'no TLS answer'}") from error
+    except TlsError as error:
+        if error.code is None:
+            raise TlsError(f"TLS with {endpoint} failed: {error.message}") from error
+        raise TlsError(f"the certificate of {endpoint} is not trusted: {error.message}", code=error.code) from error
     except OSError as error:
         raise ConnectError(f"cannot connect to {endpoint}{reason_of(error)}") from error
     except ConnectError:
@@ -166,11 +167,51 @@ async def attach_socket(
     write_limit_bytes: int = _WRITE_LIMIT_BYTES,
 ) -> Transport:
     """Speaks WebSocket over a connected stream socket, without an HTTP upgrade before it (a socketpair)."""
+    loop = asyncio.get_running_loop()
     transport = Transport(handler, write_limit_bytes=write_limit_bytes)
-    transport.connection = connection
-    await asyncio.get_running_loop().create_connection(lambda: transport, sock=sock)
+    if can_watch(loop):
+        Channel(sock, transport)
+    else:
+        transport.connection = connection
+        await loop.create_connection(lambda: transport, sock=sock)
     transport.start(connection, b"")
     return transport
+
+
+def python_context(tls: ssl.SSLContext | TlsContext | None) -> ssl.SSLContext:
+    """Returns the same settings for where Python speaks TLS; None stands for the platform's roots."""
+    if isinstance(tls, ssl.SSLContext):
+        return tls
+    if tls is None:
+        return ssl.create_default_context()
+    context = ssl.create_default_context(cafile=tls.ca_file)
+    if tls.certificate_file is not None:
+        context.load_cert_chain(tls.certificate_file, tls.key_file)
+    return context
+
+
+async def _open(
+    transport: Transport, endpoint: Endpoint, tls: ssl.SSLContext | TlsContext | None, sock: socket.socket | None
+) -> None:
+    """Opens the socket of a transport: one that the core reads, where nothing speaks against it."""
+    loop = asyncio.get_running_loop()
+    python_tls = None
+    if endpoint.tls and (isinstance(tls, ssl.SSLContext) or not can_watch(loop)):
+        python_tls = python_context(tls)
+    elif can_watch(loop):
+        sock = sock or await open_socket(endpoint.host, endpoint.port)
+        try:
+            core_tls = (tls if isinstance(tls, TlsContext) else TlsContext()) if endpoint.tls else None
+            Channel(sock, transport, tls=core_tls, server_name=endpoint.host).resume_reading()
+        except BaseException:
+            sock.close()
+            raise
+        return
+    if sock is None:
+        await loop.create_connection(lambda: transport, endpoint.host, endpoint.port, ssl=python_tls)
+    else:
+        name = endpoint.host if endpoint.tls else None
+        await loop.create_connection(lambda: transport, sock=sock, ssl=python_tls, server_hostname=name)
 
 
 def _raise_refused(handshake: ClientHandshake) -> None:

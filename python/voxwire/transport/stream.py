@@ -1,8 +1,10 @@
 """One WebSocket on one socket.
 
-A :class:`Transport` drives one ``protocol.Connection``. What a read brought is handed to the core in one call, from a
-buffer that all connections of a loop share: the core parses it where it lies, before the next read can begin. The
-events of that read reach the handler in the same turn of the loop.
+A :class:`Transport` drives one ``protocol.Connection`` over a :class:`Channel`, whose reads go to the core in the call
+that makes them, or over a transport of asyncio's where the descriptor is not ours: what a server was handed, and
+Python's own TLS. There, too, a read is handed on in one call, from a buffer that all connections of a loop share: the
+core parses it where it lies, before the next read can begin. The events of a read reach the handler in the same turn of
+the loop.
 
 The rule of the core is kept in one place: after everything that moves it, :meth:`Transport.flush` drains events, bytes
 and the next deadline.
@@ -12,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import Any, Protocol, cast
 from weakref import WeakKeyDictionary
 
-from voxwire.exceptions import ConnectError, ConnectionLost
+from voxwire.exceptions import ConnectError, ConnectionLost, TlsError
 from voxwire.protocol import ClientHandshake, Closed, Connection, Event
+from voxwire.transport.channel import Channel
 from voxwire.transport.progress import unacknowledged_bytes
 
 __all__ = ["Handler", "Transport", "reason_of"]
@@ -61,7 +65,7 @@ class Transport(asyncio.BufferedProtocol):
         self.request_id: str | None = None
         self._handshake = handshake
         self._write_limit_bytes = write_limit_bytes
-        self._socket: asyncio.Transport | None = None
+        self._socket: asyncio.Transport | Channel | None = None
         self._upgraded: asyncio.Future[None] = self._loop.create_future()
         # An attempt that timed out leaves nobody who would ask for a later failure.
         self._upgraded.add_done_callback(lambda future: future.cancelled() or future.exception())
@@ -134,7 +138,8 @@ class Transport(asyncio.BufferedProtocol):
                         self._socket.pause_reading()
                 if events and isinstance(events[-1], Closed):
                     self._finish(events[-1])
-                if not events and not data and not self._flush_again:
+                # Without bytes to send, the core has nothing new to tell either.
+                if not data and not self._flush_again:
                     break
         finally:
             self._flushing = False
@@ -169,16 +174,26 @@ class Transport(asyncio.BufferedProtocol):
             self._socket.abort()
         self._end()
 
+    def discard(self) -> None:
+        """Frees the socket of a loop that is closed; nobody is told."""
+        if isinstance(self._socket, Channel):
+            self._socket.discard()
+        elif (handle := self.get_extra_info("socket")) is not None:
+            # A closed loop frees the descriptor with its transport; the peer need not wait for that.
+            # uvloop has freed it by then, and lends a handle that cannot do this.
+            with contextlib.suppress(OSError, TypeError):
+                handle.shutdown(socket.SHUT_RDWR)
+
     async def wait_closed(self) -> None:
         """Waits until the socket is gone."""
         await asyncio.shield(self._lost)
 
     # --- asyncio tells us
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport | Channel) -> None:
         """Takes the open socket and, before an upgrade, sends the request."""
         # A loop's own transports need not derive from asyncio's; they have its methods.
-        self._socket = stream = cast("asyncio.Transport", transport)
+        self._socket = stream = cast("asyncio.Transport | Channel", transport)
         stream.set_write_buffer_limits(high=self._write_limit_bytes)
         self.peer = _address(transport.get_extra_info("peername"))
         if self._handshake is not None:
@@ -190,17 +205,20 @@ class Transport(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hands a read to the core, where it lies."""
-        data = self._buffer[:nbytes]
+        self.handle_data(self._buffer[:nbytes])
+        if self._fair and nbytes == len(self._buffer) and self._socket is not None:
+            # Some loops read on while there is more; with a pause the others have their turn.
+            self._socket.pause_reading()
+            self._loop.call_soon(self.resume_reading)
+
+    def handle_data(self, data: memoryview | bytes) -> None:
+        """Hands bytes to the upgrade, or to the core."""
         if self._handshake is not None:
             if self._handshake.handle_data(data):
                 self._resolve_upgrade()
         elif not self._finishing:
             self.connection.handle_data(data, self.now())
             self.flush()
-            if self._fair and nbytes == len(self._buffer) and self._socket is not None:
-                # Some loops read on while there is more; with a pause the others have their turn.
-                self._socket.pause_reading()
-                self._loop.call_soon(self.resume_reading)
 
     def eof_received(self) -> None:
         """Tells the core that the peer sends no more."""
@@ -219,7 +237,9 @@ class Transport(asyncio.BufferedProtocol):
         """Tells the core and every waiter that the socket is gone."""
         if self._handshake is not None and not self._upgraded.done():
             self._upgraded.set_exception(
-                ConnectError(f"the connection was lost before the upgrade was answered{reason_of(exc)}")
+                exc
+                if isinstance(exc, TlsError)
+                else ConnectError(f"the connection was lost before the upgrade was answered{reason_of(exc)}")
             )
         self._end()
 
@@ -244,6 +264,8 @@ class Transport(asyncio.BufferedProtocol):
         if connection.role == "server":
             self._fair = True
             self._buffer = self._buffer[:_SERVER_READ_BYTES]
+        if isinstance(self._socket, Channel):
+            self._socket.feed(connection)
         self._handshake = None
         self._remainder = remainder
         self._loop.call_soon(self._begin)

@@ -383,6 +383,14 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What takes the bytes of one read that is made without Python, in order.
+    pub(crate) fn feed(&mut self, py: Python<'_>, now: f64) -> PyResult<impl FnMut(&[u8])> {
+        let now = moment(Some(now))?;
+        Ok(move |data: &[u8]| self.core.handle_data(data, now, &PythonHost(py)))
+    }
+}
+
 fn role_from_name(name: &str) -> PyResult<Role> {
     match name {
         "client" => Ok(Role::Client),

@@ -7,6 +7,8 @@ mod constants;
 mod errors;
 mod events;
 mod handshake;
+mod socket;
+mod tls;
 mod values;
 
 use pyo3::prelude::*;
@@ -23,6 +25,10 @@ mod _core {
     };
     #[pymodule_export]
     use crate::handshake::{ClientHandshake, ServerHandshake};
+    #[pymodule_export]
+    use crate::socket::{ReadBuffer, Socket};
+    #[pymodule_export]
+    use crate::tls::TlsContext;
     use pyo3::prelude::*;
 
     #[pymodule_init]

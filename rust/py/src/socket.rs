@@ -1,0 +1,153 @@
+//! The socket that the core reads itself: one call takes what came and hands it to a connection where it lies.
+//!
+//! The interpreter stays held during the system calls. They never block, and giving it up would now and then hand it to a
+//! busy thread for a whole switch interval of 5 ms (benches/choices/gil.py).
+
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use voxwire_link::socket::{self, Received, SocketError};
+use voxwire_link::tls::{Tls, TlsError};
+
+use crate::buffers::with_bytes;
+use crate::connection::Connection;
+use crate::errors::value_error;
+use crate::tls::TlsContext;
+
+/// What a read returns at the end of the stream.
+const END: isize = -1;
+
+/// Where reads go. One serves all sockets of a loop: what a read brought is used up before the next begins. Python
+/// never sees its memory, so that nothing can change it meanwhile.
+#[pyclass(module = "voxwire._core")]
+pub(crate) struct ReadBuffer {
+    bytes: Box<[u8]>,
+}
+
+#[pymethods]
+impl ReadBuffer {
+    #[new]
+    fn new(size: usize) -> PyResult<Self> {
+        if size == 0 {
+            return Err(value_error("size of 0 bytes, must be positive"));
+        }
+        Ok(Self {
+            bytes: vec![0; size].into_boxed_slice(),
+        })
+    }
+
+    fn __len__(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// A connected stream socket that does not block, with TLS in it where a context is given.
+#[pyclass(module = "voxwire._core")]
+pub(crate) struct Socket {
+    socket: socket::Socket,
+}
+
+#[pymethods]
+impl Socket {
+    #[new]
+    #[pyo3(signature = (fileno, *, tls = None, server_name = ""), text_signature = "(fileno, *, tls=None, server_name='')")]
+    fn new(py: Python<'_>, fileno: i32, tls: Option<&TlsContext>, server_name: &str) -> PyResult<Self> {
+        let socket = match tls {
+            None => socket::Socket::new(fileno),
+            Some(tls) => {
+                let session = Tls::new(tls.config(), server_name).map_err(SocketError::Tls);
+                session
+                    .and_then(|session| socket::Socket::with_tls(fileno, session))
+                    .map_err(|error| raised(py, &error))?
+            }
+        };
+        Ok(Self { socket })
+    }
+
+    fn receive(
+        &mut self,
+        connection: &Bound<'_, Connection>,
+        buffer: &Bound<'_, ReadBuffer>,
+        now: f64,
+    ) -> PyResult<isize> {
+        let py = connection.py();
+        let mut connection = connection.try_borrow_mut()?;
+        let mut feed = connection.feed(py, now)?;
+        let received = self
+            .socket
+            .receive(&mut buffer.try_borrow_mut()?.bytes, |data| feed(data));
+        match received.map_err(|error| raised(py, &error))? {
+            Received::Bytes(count) => Ok(count.cast_signed()),
+            Received::WouldBlock => Ok(0),
+            Received::End => Ok(END),
+        }
+    }
+
+    fn receive_bytes<'py>(&mut self, buffer: &Bound<'py, ReadBuffer>) -> PyResult<(Bound<'py, PyBytes>, bool)> {
+        let py = buffer.py();
+        let mut plain = Vec::new();
+        let received = self.socket.receive(&mut buffer.try_borrow_mut()?.bytes, |data| {
+            plain.extend_from_slice(data);
+        });
+        let ended = received.map_err(|error| raised(py, &error))? == Received::End;
+        Ok((PyBytes::new(py, &plain), ended))
+    }
+
+    fn send(&mut self, data: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let py = data.py();
+        with_bytes(data, |data| self.socket.send(data))?.map_err(|error| raised(py, &error))?;
+        Ok(self.socket.unsent_bytes())
+    }
+
+    fn flush(&mut self, py: Python<'_>) -> PyResult<usize> {
+        self.socket.flush().map_err(|error| raised(py, &error))?;
+        Ok(self.socket.unsent_bytes())
+    }
+
+    fn shutdown_write(&mut self, py: Python<'_>) -> PyResult<usize> {
+        self.socket.shutdown_write().map_err(|error| raised(py, &error))?;
+        Ok(self.socket.unsent_bytes())
+    }
+
+    #[getter]
+    fn unsent_bytes(&self) -> usize {
+        self.socket.unsent_bytes()
+    }
+
+    fn close(&mut self) {
+        self.socket.close();
+    }
+}
+
+/// An `OSError` of the class that its number asks for, or a `voxwire.exceptions.TlsError`.
+fn raised(py: Python<'_>, error: &SocketError) -> PyErr {
+    match error {
+        SocketError::Io(error) => system_error(py, error),
+        SocketError::Tls(error) => tls_error(py, error).unwrap_or_else(|error| error),
+    }
+}
+
+fn system_error(py: Python<'_>, error: &std::io::Error) -> PyErr {
+    let Some(number) = error.raw_os_error() else {
+        return PyOSError::new_err(error.to_string());
+    };
+    let text = py
+        .import(intern!(py, "os"))
+        .and_then(|os| os.call_method1(intern!(py, "strerror"), (number,)));
+    match text {
+        Ok(text) => PyOSError::new_err((number, text.unbind())),
+        Err(error) => error,
+    }
+}
+
+fn tls_error(py: Python<'_>, error: &TlsError) -> PyResult<PyErr> {
+    let class = py
+        .import(intern!(py, "voxwire.exceptions"))?
+        .getattr(intern!(py, "TlsError"))?;
+    let details = PyDict::new(py);
+    if let TlsError::Untrusted(_) = error {
+        details.set_item(intern!(py, "code"), intern!(py, "tls_untrusted"))?;
+    }
+    Ok(PyErr::from_value(class.call((error.to_string(),), Some(&details))?))
+}

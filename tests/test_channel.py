@@ -1,0 +1,371 @@
+"""The socket that the core reads itself: opened, written under limits, ended, failed, on each kind of loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+import trustme
+import uvloop
+from raw_server import raw_server
+from scripted_server import ScriptedServer
+from test_client_tls import serving
+from test_transport import PATIENCE_S, Notes, run
+
+from voxwire.exceptions import ConnectError, ConnectionLost, ConnectTimeout
+from voxwire.protocol import Connection, ReadBuffer, Socket, TlsContext
+from voxwire.transport import Endpoint, Transport, attach_socket, connect
+from voxwire.transport.channel import Channel, can_watch
+
+LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+async def attached(sock: socket.socket, **options: int) -> tuple[Transport, Notes]:
+    notes = Notes()
+    core = Connection("server", messages=False, ping_interval_s=None)
+    return await attach_socket(sock, core, notes, **options), notes
+
+
+async def dial(port: int, timeout_s: float = PATIENCE_S, sock: socket.socket | None = None) -> Transport:
+    return await connect(
+        Endpoint.parse(f"ws://127.0.0.1:{port}/"),
+        Notes(),
+        headers=(),
+        ssl_context=None,
+        timeout_s=timeout_s,
+        make_connection=lambda now: Connection("client", now=now),
+        sock=sock,
+    )
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def address(port: int) -> tuple[int, int, int, str, tuple[str, int]]:
+    return (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))
+
+
+class TestOpening:
+    @LOOPS
+    def test_a_refused_connection_says_so_in_the_same_words_on_every_loop(self, loop):
+        async def test() -> None:
+            port = unused_port()
+            with pytest.raises(ConnectError) as caught:
+                await dial(port)
+            assert str(caught.value) == f"cannot connect to ws://127.0.0.1:{port}: connection refused"
+
+        run(loop, test)
+
+    @LOOPS
+    def test_addresses_are_tried_in_order(self, loop, monkeypatch):
+        async def test() -> None:
+            async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                del writer
+                arrived.set()
+                await reader.read()
+
+            arrived = asyncio.Event()
+            async with raw_server(silent) as place:
+
+                async def addresses(host: str, port: int) -> list[object]:
+                    del host, port
+                    return [address(unused_port()), address(int(place.rsplit(":")[1]))]
+
+                monkeypatch.setattr("voxwire.transport.addresses._addresses", addresses)
+                with pytest.raises(ConnectTimeout):
+                    await dial(1, timeout_s=0.2)
+                assert arrived.is_set()
+
+        run(loop, test)
+
+    @LOOPS
+    def test_each_address_tells_why_where_they_differ(self, loop, monkeypatch):
+        async def test() -> None:
+            async def addresses(host: str, port: int) -> list[object]:
+                del host, port
+                # The second is no address of its family.
+                return [address(unused_port()), (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("255.255.255.255", 9))]
+
+            monkeypatch.setattr("voxwire.transport.addresses._addresses", addresses)
+            with pytest.raises(ConnectError, match=r"connect to ws://127.0.0.1:1: connection refused, .+"):
+                await dial(1)
+
+        run(loop, test)
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+    @LOOPS
+    @pytest.mark.parametrize("stage", ["lookup", "connect", "upgrade"])
+    def test_cancelled_at_any_stage_it_leaves_no_descriptor(self, loop, stage, monkeypatch):
+        async def test() -> None:
+            reached = asyncio.Event()
+
+            async def stuck(*_: object) -> None:
+                reached.set()
+                await asyncio.get_running_loop().create_future()
+
+            async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                await reader.readuntil(b"\r\n\r\n")
+                reached.set()
+                await reader.read()
+                writer.close()
+                gone.set()
+
+            gone = asyncio.Event()
+            async with raw_server(silent) as place:
+                port = int(place.rsplit(":")[1])
+                before = descriptors()
+                if stage == "lookup":
+                    monkeypatch.setattr("voxwire.transport.addresses._addresses", stuck)
+                elif stage == "connect":
+                    # Nobody accepts, and the queue is full: the third handshake waits.
+                    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+                    port = full.getsockname()[1]
+                    waiting = [socket.create_connection(("127.0.0.1", port)) for _ in range(1)]
+                    reached.set()
+                dialling = asyncio.ensure_future(dial(port))
+                await reached.wait()
+                await asyncio.sleep(0.01)
+                dialling.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await dialling
+                if stage == "connect":
+                    for sock in (*waiting, full):
+                        sock.close()
+                if stage == "upgrade":
+                    await gone.wait()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert descriptors() <= before
+
+        run(loop, test)
+
+
+class TestWriting:
+    @LOOPS
+    def test_a_full_socket_pauses_the_writer_until_its_peer_has_taken_most(self, loop):
+        async def test() -> None:
+            ours, theirs = socket.socketpair()
+            theirs.settimeout(0)
+            transport, _ = await attached(ours, write_limit_bytes=100_000)
+            transport.connection.send_binary(bytes(900_000))
+            transport.flush()
+            assert not transport.writable
+            drained = asyncio.ensure_future(transport.drain())
+            taken = 0
+            while not drained.done():
+                taken += len(await asyncio.get_running_loop().sock_recv(theirs, 65_536))
+                await asyncio.sleep(0)
+            assert transport.writable
+            assert transport.unsent_bytes <= 25_000
+            while taken < 900_010:
+                taken += len(await asyncio.get_running_loop().sock_recv(theirs, 65_536))
+            assert taken == 900_010
+            theirs.close()
+            await transport.wait_closed()
+            with pytest.raises(ConnectionLost):
+                await transport.drain()
+
+        run(loop, test)
+
+    @LOOPS
+    def test_our_stream_ends_behind_all_that_waits_and_theirs_goes_on(self, loop):
+        async def test() -> None:
+            ours, theirs = socket.socketpair()
+            theirs.settimeout(0)
+            transport, notes = await attached(ours)
+            transport.connection.send_binary(bytes(500_000))
+            client = Connection("client", messages=False, ping_interval_s=None)
+            client.close(1000, "", 0.0)
+            theirs.send(client.poll_transmit())
+            assert (await notes.closed).code == 1000
+            assert transport.unsent_bytes
+            while data := await asyncio.get_running_loop().sock_recv(theirs, 65_536):
+                client.handle_data(data, 0.0)
+            events = client.poll_events()
+            assert len(events[0].data) == 500_000
+            assert (events[-1].code, events[-1].clean) == (1000, True)
+            assert not transport.closed
+            theirs.send(b"more that nobody wants")
+            theirs.close()
+            await transport.wait_closed()
+
+        run(loop, test)
+
+
+class TestEnds:
+    @LOOPS
+    def test_a_reset_is_an_abnormal_end(self, loop):
+        async def test() -> None:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                ours = socket.create_connection(listener.getsockname())
+                theirs, _ = listener.accept()
+            transport, notes = await attached(ours)
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+            assert (await notes.closed).code == 1006
+            await transport.wait_closed()
+            assert ours.fileno() == -1
+
+        run(loop, test)
+
+    @LOOPS
+    def test_a_handler_that_fails_ends_its_connection_and_the_loop_is_told(self, loop):
+        async def test() -> None:
+            told: list[dict[str, object]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+            ours, theirs = socket.socketpair()
+            transport, notes = await attached(ours)
+
+            class Failing(Notes):
+                def handle_events(self, events: list[object]) -> None:
+                    transport.handler = notes
+                    raise LookupError("of the handler")
+
+            transport.handler = Failing()
+            client = Connection("client", messages=False, ping_interval_s=None)
+            client.send_text("x")
+            theirs.send(client.poll_transmit())
+            assert (await notes.closed).code == 1006
+            await transport.wait_closed()
+            assert [type(context["exception"]) for context in told] == [LookupError]
+            theirs.close()
+
+        run(loop, test)
+
+    @LOOPS
+    def test_numbers_that_are_used_again_are_watched_for_their_new_sockets_only(self, loop):
+        async def test() -> None:
+            client = Connection("client", messages=False, ping_interval_s=None)
+            numbers = []
+            for _ in range(20):
+                ours, theirs = socket.socketpair()
+                numbers.append(ours.fileno())
+                transport, notes = await attached(ours)
+                client.send_text("x")
+                theirs.send(client.poll_transmit())
+                while not notes.count:
+                    await asyncio.sleep(0)
+                transport.abort()
+                await transport.wait_closed()
+                assert notes.count == 1
+                theirs.close()
+                # The loop lets go of the number in the turn after the owner was told.
+                await asyncio.sleep(0)
+            assert len(set(numbers)) < 20
+
+        run(loop, test)
+
+
+class TestTls:
+    @LOOPS
+    def test_encrypted_bytes_go_in_and_messages_come_out(self, loop, tmp_path):
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        certificate = authority.issue_cert("127.0.0.1")
+
+        async def test() -> None:
+            async with ScriptedServer(ssl_context=serving(certificate)) as server:
+                notes = Notes()
+                transport = await connect(
+                    Endpoint.parse(server.url),
+                    notes,
+                    headers=(),
+                    ssl_context=TlsContext(ca_file=tmp_path / "authority.pem"),
+                    timeout_s=PATIENCE_S,
+                    make_connection=lambda now: Connection("client", messages=False, now=now),
+                )
+                assert isinstance(transport._socket, Channel)
+                peer = await server.accept()
+                # More than a read, and records of every fill.
+                sent = [{"type": "x", "text": "y" * (7919 * index)} for index in range(60)]
+                told: list[object] = []
+                notes.handle_events = told.extend
+                for message in sent:
+                    peer.send(message)
+                transport.connection.send_text('{"big":"' + "z" * 300_000 + '"}')
+                transport.flush()
+                assert len((await peer.receive())["big"]) == 300_000
+                while len(told) < len(sent):
+                    await asyncio.sleep(0)
+                assert [json.loads(event.data) for event in told] == sent
+                await transport.close()
+                assert (await peer.wait_closed()).clean
+
+        run(loop, test)
+
+
+@pytest.mark.parametrize("ours_to_read", [True, False], ids=["channel", "asyncio"])
+async def test_a_loop_that_watches_no_descriptors_has_transports_of_its_own(ours_to_read, monkeypatch):
+    monkeypatch.setattr("voxwire.transport.opening.can_watch", lambda loop: ours_to_read)
+    ours, theirs = socket.socketpair()
+    transport, notes = await attached(ours)
+    assert isinstance(transport._socket, Channel) == ours_to_read
+    theirs.close()
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await notes.closed).code == 1006
+        await transport.wait_closed()
+
+
+def test_what_a_loop_can_watch() -> None:
+    class Proactor(asyncio.AbstractEventLoop):
+        """Knows no readers."""
+
+    assert not can_watch(Proactor())
+    for make in (asyncio.new_event_loop, uvloop.new_event_loop):
+        with contextlib.closing(make()) as loop:
+            assert can_watch(loop)
+
+
+class TestNative:
+    def test_a_read_goes_to_the_core_where_it_lies(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(0)
+            link, buffer = Socket(ours.fileno()), ReadBuffer(16)
+            server = Connection("server", messages=False, ping_interval_s=None)
+            client = Connection("client", messages=False, ping_interval_s=None)
+            assert link.receive(server, buffer, 0.0) == 0
+            client.send_text("0123456789")
+            theirs.send(sent := client.poll_transmit() * 2)
+            counts = [link.receive(server, buffer, 0.0) for _ in range(2)]
+            assert counts == [16, len(sent) - 16]
+            assert [event.data for event in server.poll_events()] == ["0123456789"] * 2
+            theirs.send(b"abc")
+            theirs.shutdown(socket.SHUT_WR)
+            assert link.receive_bytes(buffer) == (b"abc", False)
+            assert link.receive_bytes(buffer) == (b"", True)
+            assert link.receive(server, buffer, 0.0) == -1
+            link.close()
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                link.receive(server, buffer, 0.0)
+
+    def test_errors_of_the_system_have_their_classes(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.settimeout(0)
+            link = Socket(ours.fileno())
+            theirs.close()
+            with pytest.raises(BrokenPipeError, match="Broken pipe"):
+                link.send(b"x")
+
+    def test_a_time_that_is_none_and_a_buffer_without_room_are_refused(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(0)
+            core = Connection("server", messages=False)
+            with pytest.raises(ValueError, match="now must be a finite number"):
+                Socket(ours.fileno()).receive(core, ReadBuffer(8), float("nan"))
+        with pytest.raises(ValueError, match="size of 0 bytes"):
+            ReadBuffer(0)

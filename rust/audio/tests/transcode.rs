@@ -96,7 +96,7 @@ fn a_cut_sample_is_refused_and_nothing_written() {
 }
 
 #[test]
-#[should_panic(expected = "bytes of room")]
+#[should_panic(expected = "exactly the converted length")]
 fn room_of_another_size_is_a_mistake_of_the_caller() {
     let mut room = [MaybeUninit::uninit(); 7];
     let _ = transcode_into(&[0; 4], Encoding::PcmMulaw, Encoding::PcmS16le, &mut room);

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use ::base64::Engine as _;
 use ::base64::engine::general_purpose::STANDARD;
 use voxwire_kernels::base64::{
-    InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_with, encoded_len,
+    InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_into_with, encode_with, encoded_len,
 };
 
 use crate::room::{CANARY, Room};
@@ -48,6 +48,15 @@ pub fn target(data: &[u8]) {
             text.as_bytes(),
             "encoded by {path:?}"
         );
+        let source = shifted(place, data);
+        let mut room = Room::new(place + text.len());
+        encode_into_with(path, &source[place..], &mut room.slots()[place..]);
+        let room = room.bytes();
+        assert!(
+            room[..place].iter().all(|&byte| byte == CANARY),
+            "written before the output"
+        );
+        assert_eq!(room[place..], *text.as_bytes(), "encoded in place by {path:?}");
         assert_eq!(
             decode_at(|text, out| decode_with(path, text, out), place, text.as_bytes()).as_deref(),
             Ok(data),

@@ -1,11 +1,13 @@
 //! G.711 and the sample formats: every way from any encoding to any other against the tables of the recommendation.
 //!
-//! Input: audio of any encoding.
+//! Input: audio of any encoding, whose length also tells where in a block of 64 bytes it is converted.
 
 use std::sync::LazyLock;
 
 use voxwire_audio::{Encoding, transcode};
-use voxwire_kernels::{g711, sample};
+use voxwire_kernels::convert::{Coding, Path, append_converted, convert_with, converted_len};
+
+use crate::room::{CANARY, Room};
 
 /// Converts the input from each encoding to each.
 pub fn target(data: &[u8]) {
@@ -33,30 +35,38 @@ pub fn target(data: &[u8]) {
                 }
             }
             assert_eq!(out[1..], expected, "{source} to {target}");
+            kernels(data, coding(source), coding(target), &expected);
         }
     }
-    kernels(data);
 }
 
-type Kernel = fn(&[u8], &mut Vec<u8>);
+/// Converts whole samples by every path, into the very end of an allocation, so that a sanitizer sees every byte
+/// beyond, and with a cut sample behind them, which is left out.
+fn kernels(data: &[u8], source: Coding, target: Coding, expected: &[u8]) {
+    let place = data.len() % 64;
+    assert_eq!(converted_len(data.len(), source, target), expected.len());
+    for path in Path::ALL.into_iter().filter(|path| path.is_available()) {
+        let mut room = Room::new(place + expected.len());
+        convert_with(path, data, source, target, &mut room.slots()[place..]);
+        let room = room.bytes();
+        assert!(
+            room[..place].iter().all(|&byte| byte == CANARY),
+            "written before the output"
+        );
+        assert_eq!(room[place..], *expected, "{source:?} to {target:?} by {path:?}");
+    }
+    let cut = [data, &vec![0xff; source.width() - 1]].concat();
+    let mut out = Vec::new();
+    append_converted(&cut, source, target, &mut out);
+    assert_eq!(out, expected, "{source:?} to {target:?}, with a cut sample");
+}
 
-/// The kernels leave out a cut sample where `transcode` refuses it.
-fn kernels(data: &[u8]) {
-    let whole = |width: usize| &data[..data.len() / width * width];
-    let ways: [(Kernel, Encoding, Encoding); 6] = [
-        (g711::mulaw_to_s16, Encoding::PcmMulaw, Encoding::PcmS16le),
-        (g711::alaw_to_s16, Encoding::PcmAlaw, Encoding::PcmS16le),
-        (g711::s16_to_mulaw, Encoding::PcmS16le, Encoding::PcmMulaw),
-        (g711::s16_to_alaw, Encoding::PcmS16le, Encoding::PcmAlaw),
-        (sample::s16_to_f32, Encoding::PcmS16le, Encoding::PcmF32le),
-        (sample::f32_to_s16, Encoding::PcmF32le, Encoding::PcmS16le),
-    ];
-    for (kernel, source, target) in ways {
-        let mut expected = Vec::new();
-        transcode(whole(source.sample_width()), source, target, &mut expected).expect("samples are whole");
-        let mut out = Vec::new();
-        kernel(data, &mut out);
-        assert_eq!(out, expected, "{source} to {target}");
+fn coding(encoding: Encoding) -> Coding {
+    match encoding {
+        Encoding::PcmF32le => Coding::F32,
+        Encoding::PcmS16le => Coding::S16,
+        Encoding::PcmMulaw => Coding::Mulaw,
+        Encoding::PcmAlaw => Coding::Alaw,
     }
 }
 

@@ -4,7 +4,8 @@ use std::mem::MaybeUninit;
 
 use proptest::prelude::*;
 use voxwire_kernels::base64::{
-    InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_with, encoded_len,
+    InvalidBase64, Path, decode, decode_with, decoded_len, encode, encode_into, encode_into_with, encode_with,
+    encoded_len,
 };
 
 const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -39,23 +40,37 @@ fn reference_encode(data: &[u8]) -> Vec<u8> {
 fn decode_exact(path: Path, text: &[u8]) -> Result<Vec<u8>, InvalidBase64> {
     let text: Box<[u8]> = text.into();
     let size_bytes = decoded_len(&text).unwrap_or(0);
+    let mut result = Ok(());
+    let decoded = written(size_bytes, |room| result = decode_with(path, &text, room));
+    result.map(|()| decoded)
+}
+
+/// Encodes as [`decode_exact`] decodes.
+fn encode_exact(path: Path, data: &[u8]) -> Vec<u8> {
+    let data: Box<[u8]> = data.into();
+    let size_bytes = encoded_len(data.len()).expect("the data is short");
+    written(size_bytes, |room| encode_into_with(path, &data, room))
+}
+
+/// What is written into room that lies between canaries.
+fn written(size_bytes: usize, write: impl FnOnce(&mut [MaybeUninit<u8>])) -> Vec<u8> {
     let mut buffer = vec![MaybeUninit::new(CANARY); size_bytes + 2 * CANARY_BYTES].into_boxed_slice();
-    let result = decode_with(path, &text, &mut buffer[CANARY_BYTES..CANARY_BYTES + size_bytes]);
+    write(&mut buffer[CANARY_BYTES..CANARY_BYTES + size_bytes]);
     // Every byte was initialised above, with a canary if by nothing else.
     let buffer: Vec<u8> = buffer
         .iter()
         .map(|byte| {
-            // SAFETY: the whole buffer was filled with initialised bytes; decoding only writes such.
+            // SAFETY: the whole buffer was filled with initialised bytes; the paths only write such.
             unsafe { byte.assume_init() }
         })
         .collect();
     let (before, rest) = buffer.split_at(CANARY_BYTES);
-    let (decoded, after) = rest.split_at(size_bytes);
+    let (inside, after) = rest.split_at(size_bytes);
     assert!(
         before.iter().chain(after).all(|&byte| byte == CANARY),
-        "{path:?} wrote outside of its output"
+        "written outside of the output"
     );
-    result.map(|()| decoded.to_vec())
+    inside.to_vec()
 }
 
 fn sample_bytes(size_bytes: usize, seed: u32) -> Vec<u8> {
@@ -89,6 +104,11 @@ fn every_length_survives_both_ways() {
             assert_eq!(text[..4], *b"kept");
             assert_eq!(text[4..], expected, "{path:?} encodes {size_bytes} bytes");
             assert_eq!(
+                encode_exact(path, &data),
+                expected,
+                "{path:?} encodes {size_bytes} bytes"
+            );
+            assert_eq!(
                 decode_exact(path, &expected),
                 Ok(data.clone()),
                 "{path:?} decodes {size_bytes} bytes"
@@ -104,9 +124,12 @@ fn lengths_around_block_borders_survive_up_to_4096_characters() {
         let data = &data[..size_bytes.min(data.len())];
         let expected = reference_encode(data);
         for path in paths() {
-            let mut text = Vec::new();
-            encode_with(path, data, &mut text);
-            assert_eq!(text, expected, "{path:?} encodes {} bytes", data.len());
+            assert_eq!(
+                encode_exact(path, data),
+                expected,
+                "{path:?} encodes {} bytes",
+                data.len()
+            );
             assert_eq!(
                 decode_exact(path, &expected).as_deref(),
                 Ok(data),
@@ -223,6 +246,13 @@ fn texts_without_a_decoded_length_are_refused_whatever_the_output() {
 fn an_output_of_another_length_is_a_bug_of_the_caller() {
     let mut out = [MaybeUninit::uninit(); 4];
     let _ = decode(b"AAAA", &mut out);
+}
+
+#[test]
+#[should_panic(expected = "exactly the encoded length")]
+fn a_text_of_another_length_is_a_bug_of_the_caller() {
+    let mut out = [MaybeUninit::uninit(); 5];
+    encode_into(b"abc", &mut out);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Conversion between floats and 16-bit samples.
 
 use proptest::prelude::*;
-use voxwire_kernels::sample::{f32_to_s16, float_to_s16, s16_to_f32, s16_to_float};
+use voxwire_kernels::convert::{Coding, append_converted};
+use voxwire_kernels::sample::{float_to_s16, s16_to_float};
 
 #[test]
 fn every_sample_is_exact_as_a_float_and_comes_back() {
     let data: Vec<u8> = (i16::MIN..=i16::MAX).flat_map(i16::to_le_bytes).collect();
     let mut floats = vec![7];
-    s16_to_f32(&data, &mut floats);
+    append_converted(&data, Coding::S16, Coding::F32, &mut floats);
     assert_eq!(floats[0], 7, "what is in the output stays");
     for (sample, bytes) in (i16::MIN..=i16::MAX).zip(floats[1..].as_chunks().0) {
         let value = f64::from(f32::from_le_bytes(*bytes));
@@ -19,7 +20,7 @@ fn every_sample_is_exact_as_a_float_and_comes_back() {
         assert_eq!(s16_to_float(sample).to_le_bytes(), *bytes);
     }
     let mut back = vec![7];
-    f32_to_s16(&floats[1..], &mut back);
+    append_converted(&floats[1..], Coding::F32, Coding::S16, &mut back);
     assert_eq!(back[0], 7, "what is in the output stays");
     assert_eq!(back[1..], data);
 }
@@ -60,9 +61,9 @@ fn floats_saturate_and_round_halves_to_even() {
 #[test]
 fn a_cut_sample_is_left_out() {
     let mut out = Vec::new();
-    s16_to_f32(&[0, 64, 1], &mut out);
+    append_converted(&[0, 64, 1], Coding::S16, Coding::F32, &mut out);
     assert_eq!(out, 0.5_f32.to_le_bytes());
-    f32_to_s16(&[0, 0, 0, 63, 1, 1, 1], &mut out);
+    append_converted(&[0, 0, 0, 63, 1, 1, 1], Coding::F32, Coding::S16, &mut out);
     assert_eq!(out[4..], [0, 64]);
 }
 

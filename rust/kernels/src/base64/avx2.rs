@@ -1,19 +1,22 @@
 //! Base64 by AVX2, 32 characters at a time.
 //!
 //! After Muła and Lemire, "Faster base64 encoding and decoding using AVX2 instructions" (arXiv 1704.00605),
-//! with the shorter classification of the characters that simdutf took up from aqrit. What is too short for a
-//! block, and the end where the wide loads and stores would reach too far, is scalar work.
+//! with the shorter classification of the characters that simdutf took up from aqrit. At the end, where the wide
+//! loads and stores would reach too far, narrower ones take over, and the last block is the one that ends with the
+//! input: it does again what the one before it has done of that. What is shorter than a block is scalar work.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_loadu_si128, _mm_storeu_si128, _mm256_add_epi8, _mm256_adds_epi8, _mm256_and_si256,
-    _mm256_avg_epu8, _mm256_blend_epi16, _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_cmpgt_epi8,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_epi8,
+    __m128i, _mm_alignr_epi8, _mm_loadu_si128, _mm_slli_si128, _mm_srli_si128, _mm_storeu_si128, _mm256_add_epi8,
+    _mm256_adds_epi8, _mm256_and_si256, _mm256_avg_epu8, _mm256_blend_epi16, _mm256_castsi256_si128, _mm256_cmpgt_epi8,
+    _mm256_extracti128_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_epi8, _mm256_mullo_epi16,
     _mm256_or_si256, _mm256_set_m128i, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_slli_epi16, _mm256_srli_epi16, _mm256_srli_epi32, _mm256_storeu_si256, _mm256_sub_epi8, _mm256_subs_epu8,
+    _mm256_srli_epi16, _mm256_srli_epi32, _mm256_sub_epi8, _mm256_subs_epu8,
 };
+use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 use super::scalar;
+use crate::avx2::{load, load_twice, store};
 
 const BLOCK_CHARACTERS: usize = 32;
 const BLOCK_BYTES: usize = 24;
@@ -47,11 +50,7 @@ pub(super) fn decode_groups(text: &[u8], out: &mut [MaybeUninit<u8>]) -> bool {
     let order = load_twice(&DECODED_ORDER);
     let mut checks = _mm256_setzero_si256();
 
-    // 16 bytes are stored for each 12 that count, without a permutation to close the gap: what follows,
-    // blocks or the scalar rest, writes again the 4 bytes that are too many.
-    let blocks = out.len().saturating_sub(4) / BLOCK_BYTES;
-    let (block_text, rest) = text.split_at(blocks * BLOCK_CHARACTERS);
-    for (index, block) in block_text.as_chunks::<BLOCK_CHARACTERS>().0.iter().enumerate() {
+    let mut decode_block = |block: &[u8; BLOCK_CHARACTERS]| {
         let characters = load(block);
         // The neighbour's bits that the shift brings into the upper half of a byte do not reach the lower
         // half by the average, and a shuffle looks at that only, unless the byte is negative: then the check
@@ -65,16 +64,48 @@ pub(super) fn decode_groups(text: &[u8], out: &mut [MaybeUninit<u8>]) -> bool {
         let pairs = _mm256_maddubs_epi16(values, _mm256_set1_epi32(0x0140_0140));
         let groups = _mm256_madd_epi16(pairs, _mm256_set1_epi32(0x0001_1000));
         let decoded = _mm256_shuffle_epi8(groups, order);
-        // SAFETY: `index` is below `blocks`, so both stores (bytes 0 to 15 and 12 to 27 of the block's place)
-        // end at or before `blocks * BLOCK_BYTES + 4`, which is at most `out.len()`. They need no alignment.
+        // 12 bytes that count in each, and 4 that do not.
+        (_mm256_castsi256_si128(decoded), _mm256_extracti128_si256::<1>(decoded))
+    };
+
+    // 16 bytes are stored for each 12 that count, without a permutation to close the gap: what follows writes
+    // again the 4 bytes that are too many.
+    let wide_blocks = out.len().saturating_sub(4) / BLOCK_BYTES;
+    let (wide_text, _) = text.split_at(wide_blocks * BLOCK_CHARACTERS);
+    for (index, block) in wide_text.as_chunks().0.iter().enumerate() {
+        let (low, high) = decode_block(block);
+        // SAFETY: `index` is below `wide_blocks`, so both stores (bytes 0 to 15 and 12 to 27 of the block's
+        // place) end at or before `wide_blocks * BLOCK_BYTES + 4`, which is at most `out.len()`. They need no
+        // alignment.
         unsafe {
             let place = out.as_mut_ptr().add(index * BLOCK_BYTES);
-            _mm_storeu_si128(place.cast(), _mm256_castsi256_si128(decoded));
-            _mm_storeu_si128(place.add(12).cast(), _mm256_extracti128_si256::<1>(decoded));
+            _mm_storeu_si128(place.cast(), low);
+            _mm_storeu_si128(place.add(12).cast(), high);
         }
     }
-    let rest_valid = scalar::decode_groups(rest, &mut out[blocks * BLOCK_BYTES..]);
-    _mm256_movemask_epi8(checks) == 0 && rest_valid
+    let mut begin = wide_text.len();
+    while begin < text.len() {
+        begin = begin.min(text.len().saturating_sub(BLOCK_CHARACTERS));
+        let place = begin / 4 * 3;
+        let (Some(block), Some(slot)) = (
+            text[begin..].first_chunk(),
+            out[place..].first_chunk_mut::<BLOCK_BYTES>(),
+        ) else {
+            return scalar::decode_groups(text, out);
+        };
+        let (low, high) = decode_block(block);
+        // The last 16 of the 24 bytes: 4 of the lower half and all of the upper half.
+        let high = _mm_alignr_epi8::<12>(high, _mm_slli_si128::<4>(low));
+        // SAFETY: the slot has 24 bytes, and the stores are to bytes 0 to 15 and 8 to 23. They need no
+        // alignment.
+        unsafe {
+            let place = slot.as_mut_ptr();
+            _mm_storeu_si128(place.cast(), low);
+            _mm_storeu_si128(place.add(8).cast(), high);
+        }
+        begin += BLOCK_CHARACTERS;
+    }
+    _mm256_movemask_epi8(checks) == 0
 }
 
 /// As [`scalar::encode_groups`].
@@ -84,31 +115,22 @@ pub(super) fn encode_groups(data: &[u8], out: &mut [MaybeUninit<u8>]) {
     let order = load_twice(&ENCODED_ORDER);
     let offset_to_character = load_twice(&OFFSET_TO_CHARACTER);
 
-    // 28 bytes are loaded for each 24 that count.
-    let blocks = data.len().saturating_sub(4) / BLOCK_BYTES;
-    let (block_out, rest_out) = out.split_at_mut(blocks * BLOCK_CHARACTERS);
-    for (index, slot) in block_out.as_chunks_mut::<BLOCK_CHARACTERS>().0.iter_mut().enumerate() {
-        // SAFETY: `index` is below `blocks`, so both loads (bytes 0 to 15 and 12 to 27 of the block) end at
-        // or before `blocks * BLOCK_BYTES + 4`, which is at most `data.len()`. They need no alignment.
-        let bytes = unsafe {
-            let block: *const __m128i = data.as_ptr().add(index * BLOCK_BYTES).cast();
-            _mm256_set_m128i(_mm_loadu_si128(block.byte_add(12)), _mm_loadu_si128(block))
-        };
-        let groups = _mm256_shuffle_epi8(bytes, order);
+    // A product by a power of two is a shift by a distance of its own for each 16 bits. Hidden from the
+    // compiler, which would make more shifts and a blend of it.
+    let left_shifts = black_box(_mm256_set1_epi32(0x0100_0010));
+    let encode_block = |low: __m128i, high: __m128i, slot: &mut [MaybeUninit<u8>; BLOCK_CHARACTERS]| {
+        let groups = _mm256_shuffle_epi8(_mm256_set_m128i(high, low), order);
         let first_and_third = _mm256_and_si256(groups, _mm256_set1_epi32(0x0fc0_fc00));
         let second_and_fourth = _mm256_and_si256(groups, _mm256_set1_epi32(0x003f_03f0));
         // The two halves of a 32-bit lane are shifted by different distances, each pair into the gaps of the
-        // other. Two shifts and a blend, since the compiler makes something dearer of the multiplication by
-        // powers of two.
+        // other. To the right by two shifts and a blend, since of the upper halves of products by powers of
+        // two the compiler makes something dearer, hidden or not.
         let values = _mm256_or_si256(
             _mm256_blend_epi16::<0b1010_1010>(
                 _mm256_srli_epi16::<10>(first_and_third),
                 _mm256_srli_epi16::<6>(first_and_third),
             ),
-            _mm256_blend_epi16::<0b1010_1010>(
-                _mm256_slli_epi16::<4>(second_and_fourth),
-                _mm256_slli_epi16::<8>(second_and_fourth),
-            ),
+            _mm256_mullo_epi16(second_and_fourth, left_shifts),
         );
         // 0 for values up to 51, 1 to 12 above them; then 1 more for all but A to Z.
         let above_letters = _mm256_subs_epu8(values, _mm256_set1_epi8(51));
@@ -118,25 +140,37 @@ pub(super) fn encode_groups(data: &[u8], out: &mut [MaybeUninit<u8>]) {
             slot,
             _mm256_add_epi8(values, _mm256_shuffle_epi8(offset_to_character, class)),
         );
+    };
+
+    // 28 bytes are loaded for each 24 that count.
+    let wide_blocks = data.len().saturating_sub(4) / BLOCK_BYTES;
+    let (wide_out, _) = out.split_at_mut(wide_blocks * BLOCK_CHARACTERS);
+    for (index, slot) in wide_out.as_chunks_mut().0.iter_mut().enumerate() {
+        // SAFETY: `index` is below `wide_blocks`, so both loads (bytes 0 to 15 and 12 to 27 of the block) end
+        // at or before `wide_blocks * BLOCK_BYTES + 4`, which is at most `data.len()`. They need no alignment.
+        let (low, high) = unsafe {
+            let block: *const __m128i = data.as_ptr().add(index * BLOCK_BYTES).cast();
+            (_mm_loadu_si128(block), _mm_loadu_si128(block.byte_add(12)))
+        };
+        encode_block(low, high, slot);
     }
-    scalar::encode_groups(&data[blocks * BLOCK_BYTES..], rest_out);
-}
-
-#[target_feature(enable = "avx2")]
-fn load(bytes: &[u8; 32]) -> __m256i {
-    // SAFETY: the reference is valid for reads of 32 bytes, and the load needs no alignment.
-    unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
-}
-
-/// The same table in both halves, as the shuffles want it.
-#[target_feature(enable = "avx2")]
-fn load_twice(table: &[u8; 16]) -> __m256i {
-    // SAFETY: the reference is valid for reads of 16 bytes, and the load needs no alignment.
-    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(table.as_ptr().cast()) })
-}
-
-#[target_feature(enable = "avx2")]
-fn store(slot: &mut [MaybeUninit<u8>; 32], bytes: __m256i) {
-    // SAFETY: the reference is valid for writes of 32 bytes, and the store needs no alignment.
-    unsafe { _mm256_storeu_si256(slot.as_mut_ptr().cast(), bytes) }
+    let mut begin = wide_blocks * BLOCK_BYTES;
+    while begin < data.len() {
+        begin = begin.min(data.len().saturating_sub(BLOCK_BYTES));
+        let place = begin / 3 * 4;
+        let (Some(block), Some(slot)) = (
+            data[begin..].first_chunk::<BLOCK_BYTES>(),
+            out[place..].first_chunk_mut(),
+        ) else {
+            return scalar::encode_groups(data, out);
+        };
+        // SAFETY: the block has 24 bytes, and the loads are of bytes 0 to 15 and 8 to 23. They need no
+        // alignment.
+        let (low, high) = unsafe {
+            let block: *const __m128i = block.as_ptr().cast();
+            (_mm_loadu_si128(block), _mm_loadu_si128(block.byte_add(8)))
+        };
+        encode_block(low, _mm_srli_si128::<4>(high), slot);
+        begin += BLOCK_BYTES;
+    }
 }

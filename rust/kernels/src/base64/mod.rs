@@ -168,11 +168,39 @@ pub fn encode(data: &[u8], out: &mut Vec<u8>) {
 #[doc(hidden)]
 #[inline]
 pub fn encode_with(path: Path, data: &[u8], out: &mut Vec<u8>) {
-    assert!(path.is_available(), "the processor has the chosen path");
     let size_bytes = encoded_len(data.len()).expect("a slice is at most isize::MAX bytes, so its text fits usize");
     out.reserve(size_bytes);
+    encode_into_with(path, data, &mut out.spare_capacity_mut()[..size_bytes]);
+    // SAFETY: the spare capacity holds at least `size_bytes`, and encoding has initialised every one of them.
+    unsafe { out.set_len(out.len() + size_bytes) };
+}
+
+/// Writes the canonical text of `data`, all ASCII; every byte of `out` is initialised.
+///
+/// # Panics
+///
+/// If `out` does not hold exactly [`encoded_len`] bytes.
+#[inline]
+pub fn encode_into(data: &[u8], out: &mut [MaybeUninit<u8>]) {
+    encode_into_with(Path::best(), data, out);
+}
+
+/// As [`encode_into`], by one path.
+///
+/// # Panics
+///
+/// If the processor does not have that path, or as [`encode_into`] does.
+#[doc(hidden)]
+#[inline]
+pub fn encode_into_with(path: Path, data: &[u8], out: &mut [MaybeUninit<u8>]) {
+    assert_eq!(
+        Some(out.len()),
+        encoded_len(data.len()),
+        "the output of base64 has exactly the encoded length"
+    );
+    assert!(path.is_available(), "the processor has the chosen path");
     let (groups, last) = data.split_at(data.len() / 3 * 3);
-    let (groups_out, last_out) = out.spare_capacity_mut()[..size_bytes].split_at_mut(groups.len() / 3 * 4);
+    let (groups_out, last_out) = out.split_at_mut(groups.len() / 3 * 4);
     match path {
         Path::Scalar => scalar::encode_groups(groups, groups_out),
         // SAFETY: that the processor has AVX2 was asserted above.
@@ -185,7 +213,4 @@ pub fn encode_with(path: Path, data: &[u8], out: &mut Vec<u8>) {
         Path::Avx2 | Path::Vbmi => unreachable!("asserted above"),
     }
     scalar::encode_last_group(last, last_out);
-    // SAFETY: the spare capacity holds at least `size_bytes`, and both parts of them were initialised: 4
-    // characters for each whole group, 4 for the last one where there is any.
-    unsafe { out.set_len(out.len() + size_bytes) };
 }

@@ -6,14 +6,14 @@
 //! touched.
 
 use std::arch::x86_64::{
-    __m512i, __mmask64, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_mask_loadu_epi8,
-    _mm512_mask_storeu_epi8, _mm512_movepi8_mask, _mm512_multishift_epi64_epi8, _mm512_permutex2var_epi8,
-    _mm512_permutexvar_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512,
-    _mm512_storeu_si512, _mm512_ternarylogic_epi64,
+    __m512i, _mm512_loadu_si512, _mm512_madd_epi16, _mm512_maddubs_epi16, _mm512_movepi8_mask,
+    _mm512_multishift_epi64_epi8, _mm512_permutex2var_epi8, _mm512_permutexvar_epi8, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_ternarylogic_epi64,
 };
 use std::mem::MaybeUninit;
 
 use super::{ALPHABET, scalar::VALUES};
+use crate::avx512::{load, load_part, store, store_part};
 
 const BLOCK_CHARACTERS: usize = 64;
 const BLOCK_BYTES: usize = 48;
@@ -116,37 +116,4 @@ pub(super) fn encode_groups(mut data: &[u8], mut out: &mut [MaybeUninit<u8>]) {
         data = rest;
         out = rest_out;
     }
-}
-
-#[target_feature(enable = "avx512f")]
-fn load(bytes: &[u8; 64]) -> __m512i {
-    // SAFETY: the reference is valid for reads of 64 bytes, and the load needs no alignment.
-    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
-}
-
-/// Loads up to 64 bytes; the lanes behind them are those of `filling`.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn load_part(bytes: &[u8], filling: __m512i) -> __m512i {
-    // SAFETY: the mask selects as many lanes as the slice has bytes (64 if it has more); no other byte is
-    // read.
-    unsafe { _mm512_mask_loadu_epi8(filling, mask_of(bytes.len()), bytes.as_ptr().cast()) }
-}
-
-#[target_feature(enable = "avx512f")]
-fn store(slot: &mut [MaybeUninit<u8>; 64], bytes: __m512i) {
-    // SAFETY: the reference is valid for writes of 64 bytes, and the store needs no alignment.
-    unsafe { _mm512_storeu_si512(slot.as_mut_ptr().cast(), bytes) }
-}
-
-/// Stores the first lanes into a slot of up to 64 bytes.
-#[target_feature(enable = "avx512f,avx512bw")]
-fn store_part(slot: &mut [MaybeUninit<u8>], bytes: __m512i) {
-    // SAFETY: the mask selects as many lanes as the slice has bytes (64 if it has more); no other byte is
-    // written.
-    unsafe { _mm512_mask_storeu_epi8(slot.as_mut_ptr().cast(), mask_of(slot.len()), bytes) }
-}
-
-/// The mask of the first lanes.
-fn mask_of(lanes: usize) -> __mmask64 {
-    if lanes >= 64 { !0 } else { (1 << lanes) - 1 }
 }

@@ -6,7 +6,17 @@
 //! value gets, the recommendation leaves open; it is settled as in the reference programs: mu-law takes the
 //! larger magnitude, A-law the larger value. The second zero of mu-law (`0x7f`) is what -1, -2 and -3 become.
 
-use crate::convert;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+mod tables;
+
+use std::mem::MaybeUninit;
+
+use crate::convert::Path;
+pub(crate) use tables::{Alaw, Law, Mulaw};
 
 /// Added to a mu-law magnitude, so that each segment begins at a power of two.
 const MULAW_BIAS: i32 = 132;
@@ -89,28 +99,48 @@ fn segment_and_step(magnitude: i32) -> i32 {
         .cast_signed()
 }
 
-/// Appends the 16-bit little-endian samples of mu-law codes.
-pub fn mulaw_to_s16(codes: &[u8], out: &mut Vec<u8>) {
-    convert::append(out, codes, |code| mulaw_to_sample(code).to_le_bytes());
+/// Decodes each code to a 16-bit little-endian sample, by a path that the processor has. Every byte of `out`
+/// is initialised.
+///
+/// # Panics
+///
+/// If `out` does not hold exactly 2 bytes for each code, or the processor does not have the path.
+pub(crate) fn decode<L: Law>(path: Path, codes: &[u8], out: &mut [MaybeUninit<u8>]) {
+    assert_eq!(Some(out.len()), codes.len().checked_mul(2), "2 bytes for each code");
+    assert!(path.is_available(), "the processor has the chosen path");
+    match path {
+        Path::Scalar => scalar::decode::<L>(codes, out),
+        // SAFETY: that the processor has AVX2 was asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => unsafe { avx2::decode::<L>(codes, out) },
+        // SAFETY: that the processor has AVX-512 F and BW was asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => unsafe { avx512::decode::<L>(codes, out) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Path::Avx2 | Path::Avx512 => unreachable!("asserted above"),
+    }
 }
 
-/// Appends the 16-bit little-endian samples of A-law codes.
-pub fn alaw_to_s16(codes: &[u8], out: &mut Vec<u8>) {
-    convert::append(out, codes, |code| alaw_to_sample(code).to_le_bytes());
-}
-
-/// Appends the mu-law codes of 16-bit little-endian samples. A cut sample at the end is left out.
-pub fn s16_to_mulaw(data: &[u8], out: &mut Vec<u8>) {
-    convert::append(out, data.as_chunks::<2>().0, |bytes| {
-        [sample_to_mulaw(i16::from_le_bytes(bytes))]
-    });
-}
-
-/// Appends the A-law codes of 16-bit little-endian samples. A cut sample at the end is left out.
-pub fn s16_to_alaw(data: &[u8], out: &mut Vec<u8>) {
-    convert::append(out, data.as_chunks::<2>().0, |bytes| {
-        [sample_to_alaw(i16::from_le_bytes(bytes))]
-    });
+/// Encodes each 16-bit little-endian sample to a code, by a path that the processor has. Every byte of `out`
+/// is initialised.
+///
+/// # Panics
+///
+/// If `out` does not hold exactly 1 byte for each 2 of the samples, or the processor does not have the path.
+pub(crate) fn encode<L: Law>(path: Path, samples: &[u8], out: &mut [MaybeUninit<u8>]) {
+    assert_eq!(out.len().checked_mul(2), Some(samples.len()), "1 byte for each sample");
+    assert!(path.is_available(), "the processor has the chosen path");
+    match path {
+        Path::Scalar => scalar::encode::<L>(samples, out),
+        // SAFETY: that the processor has AVX2 was asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => unsafe { avx2::encode::<L>(samples, out) },
+        // SAFETY: that the processor has AVX-512 F and BW was asserted above.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => unsafe { avx512::encode::<L>(samples, out) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Path::Avx2 | Path::Avx512 => unreachable!("asserted above"),
+    }
 }
 
 const fn decode_mulaw(code: u8) -> i16 {

@@ -1,57 +1,254 @@
-//! Decoding in memory: frame + JSON + base64 to PCM, no socket, no Python.
+//! Decoding in memory: frame + JSON + base64 to PCM through a connection, no socket, no Python.
+//!
+//! `reused` writes every chunk into the same buffer, `fresh` makes one for each, which adds what allocation costs. The
+//! shapes at one size show what a decoder that knows only the usual message pays for another one.
 #![expect(clippy::unwrap_used, reason = "a bench may stop at the first wrong answer")]
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use voxwire_benches::{SIZES, chunks};
-use voxwire_core::frame::{FrameReader, Incoming, Role};
-use voxwire_core::message::{ServerMessage, decode_server};
-use voxwire_kernels::base64::{decode, decoded_len};
+use voxwire_audio::{Encoding, Format};
+use voxwire_benches::{CONTEXT_ID, ROTATION, SIZES, frame, pcm};
+use voxwire_core::connection::{Config, Connection, Event, Fill, Host, OutOfMemory};
+use voxwire_core::frame::Role;
 
-const MAX_MESSAGE: u64 = 1 << 24;
+/// Contexts that share the connection where the shape says so; the wire names them in turn.
+const CONTEXTS: u64 = 20;
+/// Time that the sampling of one figure takes.
+const SAMPLING: Duration = Duration::from_millis(800);
 
-/// Decodes the one chunk of `wire` into `out` and returns its length.
-fn decode_chunk(reader: &mut FrameReader, wire: &[u8], out: &mut [MaybeUninit<u8>]) -> usize {
-    let mut input = wire;
-    let Incoming::Text { payload, checked, .. } = reader.read(&mut input).unwrap().unwrap() else {
-        unreachable!("the stream holds text frames only")
+/// Lends one buffer for all chunks. What it hands out is the length alone.
+struct Reused(RefCell<Vec<MaybeUninit<u8>>>);
+
+impl Host for Reused {
+    type Buffer = usize;
+    type Owner = u32;
+
+    fn share(&self, owner: &u32) -> u32 {
+        *owner
+    }
+
+    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<usize>, OutOfMemory> {
+        let mut room = self.0.borrow_mut();
+        if room.len() < size {
+            room.resize(size, MaybeUninit::new(0));
+        }
+        Ok(fill(&mut room[..size]).then_some(size))
+    }
+
+    /// Only chunks that cut a frame are read back, and there is none here.
+    fn bytes<'a>(&'a self, _: &'a usize) -> &'a [u8] {
+        &[]
+    }
+}
+
+/// Makes a buffer for every chunk.
+struct Fresh;
+
+impl Host for Fresh {
+    type Buffer = Vec<u8>;
+    type Owner = u32;
+
+    fn share(&self, owner: &u32) -> u32 {
+        *owner
+    }
+
+    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<Vec<u8>>, OutOfMemory> {
+        let mut buffer: Vec<u8> = Vec::with_capacity(size);
+        let filled = fill(&mut buffer.spare_capacity_mut()[..size]);
+        if filled {
+            // SAFETY: the capacity is at least `size`, and `fill` returned true, by which it promises that it wrote
+            // that many bytes.
+            unsafe { buffer.set_len(size) };
+        }
+        Ok(filled.then_some(buffer))
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
+        buffer
+    }
+}
+
+fn context_id(number: u64) -> String {
+    format!("{}{number:02}", &CONTEXT_ID[..CONTEXT_ID.len() - 2])
+}
+
+fn client<H: Host<Owner = u32>>() -> Connection<u32, H::Buffer> {
+    let mut client = Connection::new(&Config {
+        ping_interval_s: None,
+        ..Config::new(Role::Client, [7; 32])
+    });
+    let format = Format {
+        encoding: Encoding::PcmS16le,
+        sample_rate: 24000,
+        channels: 1,
     };
-    let ServerMessage::Chunk { data: Some(text), .. } = decode_server(payload, checked).unwrap() else {
-        unreachable!("the stream holds chunks only")
-    };
-    let length = decoded_len(&text).unwrap();
-    decode(&text, &mut out[..length]).unwrap();
-    length
+    for number in 0..CONTEXTS {
+        client
+            .open_context(&context_id(number), number as u32, format, None, None)
+            .unwrap();
+    }
+    client
+}
+
+/// One message by its place in the stream, its base64 and the id of its context.
+type Shape = fn(turn: u64, text: &str, id: &str) -> String;
+
+fn standard(_: u64, text: &str, id: &str) -> String {
+    format!(r#"{{"type":"chunk","data":"{text}","done":false,"status_code":206,"step_time":123,"context_id":"{id}"}}"#)
+}
+
+/// Name, message, contexts that take turns.
+const SHAPES: [(&str, Shape, u64); 8] = [
+    ("standard", standard, 1),
+    ("contexts", standard, CONTEXTS),
+    (
+        "id-first",
+        |_, text, id| {
+            format!(
+                r#"{{"context_id":"{id}","status_code":206,"done":false,"type":"chunk","step_time":123,"data":"{text}"}}"#
+            )
+        },
+        1,
+    ),
+    (
+        "own-server",
+        |turn, text, id| {
+            let step_time = (turn * 7919 % 100_000) as f64 / 1000.0;
+            format!(
+                r#"{{"type":"chunk","context_id":"{id}","data":"{text}","done":false,"status_code":206,"step_time":{step_time},"flush_id":1}}"#
+            )
+        },
+        1,
+    ),
+    (
+        "flush-id",
+        |turn, text, id| {
+            format!(
+                r#"{{"type":"chunk","data":"{text}","done":false,"status_code":206,"step_time":123,"context_id":"{id}","flush_id":{}}}"#,
+                turn / 4
+            )
+        },
+        1,
+    ),
+    (
+        "step-time",
+        |turn, text, id| {
+            let step_time = 100.0 / (turn + 3) as f64;
+            format!(
+                r#"{{"type":"chunk","data":"{text}","done":false,"status_code":206,"step_time":{step_time},"context_id":"{id}"}}"#
+            )
+        },
+        1,
+    ),
+    (
+        "alternating",
+        |turn, text, id| {
+            if turn.is_multiple_of(2) {
+                return standard(turn, text, id);
+            }
+            format!(
+                r#"{{"type":"chunk","context_id":"{id}","data":"{text}","done":false,"status_code":206,"step_time":9,"flush_id":1}}"#
+            )
+        },
+        1,
+    ),
+    (
+        "spaced",
+        |_, text, id| {
+            format!(
+                r#"{{"type": "chunk", "data": "{text}", "done": false, "status_code": 206, "step_time": 123, "context_id": "{id}"}}"#
+            )
+        },
+        1,
+    ),
+];
+
+/// The frames of a rotation that is the same again after its end, and the PCM that each carries.
+fn rotation(size: usize, shape: Shape, contexts: u64) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let turns = 0..ROTATION.max(contexts);
+    let source: Vec<_> = turns.clone().map(|turn| pcm(size, turn)).collect();
+    let frames = turns
+        .zip(&source)
+        .map(|(turn, data)| frame(shape(turn, &STANDARD.encode(data), &context_id(turn % contexts)).as_bytes()))
+        .collect();
+    (frames, source)
+}
+
+/// Every chunk must come out as it went in, before anything is timed; twice, since a first message may teach.
+fn check(frames: &[Vec<u8>], source: &[Vec<u8>], contexts: u64) {
+    let mut client = client::<Fresh>();
+    for _ in 0..2 {
+        for (turn, (wire, expected)) in frames.iter().zip(source).enumerate() {
+            client.handle_data(wire, None, &Fresh);
+            let events = client.poll_events();
+            let [Event::Audio { owner, data, .. }] = events.as_slice() else {
+                unreachable!("every message is a chunk of an open context")
+            };
+            assert_eq!(u64::from(*owner), turn as u64 % contexts);
+            assert_eq!(data, expected);
+        }
+    }
+}
+
+/// What reads of about 64 KiB bring, each with whole frames only.
+fn reads(frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, usize) {
+    let per_read = (65536 / frames[0].len()).clamp(1, 128);
+    let mut turn = frames.iter().cycle();
+    let count = frames.len();
+    let reads = (0..count)
+        .map(|_| turn.by_ref().take(per_read).flatten().copied().collect())
+        .collect();
+    (reads, per_read)
+}
+
+fn measure<H: Host<Owner = u32>>(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    id: BenchmarkId,
+    frames: &[Vec<u8>],
+    host: &H,
+) {
+    let (reads, per_read) = reads(frames);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function(id, |bencher| {
+        let mut client = client::<H>();
+        let mut turn = reads.iter().cycle();
+        // Timed a read, counted a message.
+        bencher.iter_custom(|messages| {
+            let start = Instant::now();
+            for _ in 0..messages.div_ceil(per_read as u64) {
+                client.handle_data(black_box(turn.next().unwrap()), None, host);
+                black_box(client.poll_events());
+            }
+            start.elapsed()
+        });
+    });
 }
 
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
+    group
+        .warm_up_time(SAMPLING / 4)
+        .measurement_time(SAMPLING)
+        .sample_size(20);
+    let reused = Reused(RefCell::default());
     for size in SIZES {
-        let (frames, source) = chunks(size, |data| STANDARD.encode(data));
-        let mut out = vec![MaybeUninit::new(0); size];
-        for (wire, data) in frames.iter().zip(&source) {
-            let length = decode_chunk(&mut FrameReader::new(Role::Client, MAX_MESSAGE), wire, &mut out);
-            let decoded: Vec<u8> = out[..length]
-                .iter()
-                // SAFETY: the buffer was made of initialised bytes.
-                .map(|byte| unsafe { byte.assume_init() })
-                .collect();
-            assert_eq!(&decoded, data);
+        let (frames, source) = rotation(size, standard, 1);
+        check(&frames, &source, 1);
+        measure(&mut group, BenchmarkId::new("reused", size), &frames, &reused);
+        measure(&mut group, BenchmarkId::new("fresh", size), &frames, &Fresh);
+    }
+    for (name, shape, contexts) in SHAPES {
+        for size in [160, 1920] {
+            let (frames, source) = rotation(size, shape, contexts);
+            check(&frames, &source, contexts);
+            measure(&mut group, BenchmarkId::new(name, size), &frames, &reused);
         }
-        group.throughput(Throughput::Elements(1));
-        group.bench_with_input(BenchmarkId::new("message", size), &frames, |bencher, frames| {
-            let mut reader = FrameReader::new(Role::Client, MAX_MESSAGE);
-            let mut turn = frames.iter().cycle();
-            bencher.iter(|| {
-                let wire = turn.next().unwrap();
-                let length = decode_chunk(&mut reader, black_box(wire), &mut out);
-                black_box(&out[..length]);
-            });
-        });
     }
     group.finish();
 }

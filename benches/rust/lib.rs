@@ -38,7 +38,8 @@ pub fn chunks(size: usize, text_of: impl Fn(&[u8]) -> String) -> (Vec<Vec<u8>>, 
     (frames, source)
 }
 
-fn frame(payload: &[u8]) -> Vec<u8> {
+/// Returns one whole unmasked text frame (RFC 6455 section 5.2).
+pub fn frame(payload: &[u8]) -> Vec<u8> {
     let mut wire = vec![0x81];
     match payload.len() {
         length @ 0..126 => wire.push(length as u8),

@@ -439,8 +439,14 @@ class Connection:
     def close(self, code: int = 1000, reason: str = "", now: float | None = None) -> None:
         """Starts the closing handshake; later calls do nothing."""
     # Commands of a client.
-    def open_context(self, context_id: str, context: Any, format: AudioFormat) -> None:
-        """Registers a context; its events carry ``context`` and ``format``. Raises ValueError for an id in use."""
+    def open_context(
+        self, context_id: str, context: Any, format: AudioFormat, deliver: AudioFormat | None = None
+    ) -> None:
+        """Registers a context whose audio comes in ``format``; its events carry ``context``.
+
+        With ``deliver`` the audio is decoded, resampled and encoded to that format in the same call, and the events
+        carry it; what the resampler still holds comes as a last Audio before FlushDone and Finished. Raises ValueError
+        for an id in use, and where no conversion leads from the one format to the other."""
     def send_input(
         self,
         context_id: str,
@@ -459,9 +465,10 @@ class Connection:
         protocol's default. Returns "sent", "ignored" (a no-op close), "usage", "ended", "expired" or "failed"."""
     def send_cancel(self, context_id: str, now: float | None = None) -> bool:
         """Cancels; False where the table says no-op. Later messages of the id are dropped."""
-    def forget_context(self, context_id: str) -> None:
-        """The caller lets the context go: sends a cancel if it is live, emits no event; late messages of the id stay
-        counted."""
+    def forget_context(self, context_id: str) -> int:
+        """The caller lets the context go: sends a cancel if it is live, emits no event.
+
+        Returns how many messages came for it since it ended; later ones stay counted in ``counters``."""
     # Commands of a server.
     def context_state(self, context_id: str, now: float | None = None) -> ServerState: ...
     def handle_input(

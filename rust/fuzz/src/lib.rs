@@ -11,6 +11,7 @@ pub mod frames;
 pub mod g711;
 pub mod http;
 pub mod json;
+mod memory;
 mod room;
 mod tape;
 

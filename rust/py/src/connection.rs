@@ -165,7 +165,10 @@ impl Connection {
     }
 
     fn poll_transmit<'py>(&mut self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.core.poll_transmit())
+        let transmit = self.core.poll_transmit();
+        let bytes = PyBytes::new(py, &transmit);
+        self.core.reuse_transmit(transmit);
+        bytes
     }
 
     fn poll_events<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
@@ -215,14 +218,22 @@ impl Connection {
         self.core.close(Some(code), reason, moment(now)?).map_err(command_error)
     }
 
-    fn open_context(&mut self, context_id: &str, context: Py<PyAny>, format: Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (context_id, context, format, deliver = None))]
+    fn open_context(
+        &mut self,
+        context_id: &str,
+        context: Py<PyAny>,
+        format: Bound<'_, PyAny>,
+        deliver: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
         let layout = read_format(&format)?;
+        let deliver_layout = deliver.as_ref().map(read_format).transpose()?;
         let owner = Owner {
             context,
-            format: format.unbind(),
+            format: deliver.unwrap_or(format).unbind(),
         };
         self.core
-            .open_context(context_id, owner, layout, None)
+            .open_context(context_id, owner, layout, deliver_layout, None)
             .map_err(command_error)
     }
 
@@ -260,8 +271,8 @@ impl Connection {
         self.core.send_cancel(context_id, moment(now)?).map_err(command_error)
     }
 
-    fn forget_context(&mut self, context_id: &str) -> PyResult<()> {
-        self.core.give_up_context(context_id, None).map_err(command_error)
+    fn forget_context(&mut self, context_id: &str) -> PyResult<u64> {
+        self.core.forget_context(context_id, None).map_err(command_error)
     }
 
     #[pyo3(signature = (context_id, now = None))]

@@ -3,6 +3,7 @@
 use voxwire_audio::Format;
 
 use super::client::{Client, Context};
+use super::ids::Id;
 use super::inner::{Outlet, Side};
 use super::stream::Stream;
 use super::{CommandError, Connection};
@@ -27,12 +28,16 @@ pub struct Input<'a> {
 
 /// Commands of a client. The state table is protocol.md 6.5.
 impl<Owner, Buffer> Connection<Owner, Buffer> {
-    /// Registers a context; its events carry `owner`, its audio has `format`.
+    /// Registers a context; its events carry `owner`.
+    ///
+    /// * `format`: of the audio that the server sends
+    /// * `deliver`: of the audio that the events carry, decoded, resampled and encoded on the way; None for `format`
     pub fn open_context(
         &mut self,
         context_id: &str,
         owner: Owner,
         format: Format,
+        deliver: Option<Format>,
         now: Option<f64>,
     ) -> Result<(), CommandError> {
         let now = self.advance(now);
@@ -44,18 +49,19 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         if format.frame_bytes() == 0 || format.sample_rate == 0 {
             return Err(CommandError::InvalidFormat);
         }
-        if client.contexts.contains_key(context_id) {
+        if client.contexts.contains_key(context_id.as_bytes()) || client.ended.contains(context_id) {
             return Err(CommandError::ContextInUse);
         }
+        let audio = Stream::new(format, deliver).map_err(CommandError::Conversion)?;
         client.opened += 1;
         let context = Context {
             life: ClientContext::new(now),
             owner: Some(owner),
             order: client.opened,
             is_known: false,
-            audio: Stream::new(format),
+            audio,
         };
-        client.contexts.insert(context_id.into(), context);
+        client.contexts.insert(Id(context_id.into()), context);
         Ok(())
     }
 
@@ -71,11 +77,18 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         let Side::Client(client) = &mut self.inner.side else {
             return Err(CommandError::NoClient);
         };
-        let context = client
-            .contexts
-            .get_mut(context_id)
-            .ok_or(CommandError::UnknownContext)?;
-        if !is_open && context.life.state().is_live() {
+        let mut ended;
+        let (life, is_known) = match client.contexts.get_mut(context_id.as_bytes()) {
+            Some(context) => (&mut context.life, Some(&mut context.is_known)),
+            None => match client.ended.get_mut(context_id.as_bytes()) {
+                Some(stone) => {
+                    ended = ClientContext::ended(stone.state);
+                    (&mut ended, None)
+                }
+                None => return Err(CommandError::UnknownContext),
+            },
+        };
+        if !is_open && life.state().is_live() {
             return Err(CommandError::Closing);
         }
         let &Input {
@@ -106,7 +119,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             .map_err(CommandError::Frame)
             .and(written.map_err(CommandError::Settings))
             .map(|()| {
-                context.life.input(
+                life.input(
                     &ClientInput {
                         transcript,
                         continues,
@@ -120,11 +133,11 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             outlet.transmit.truncate(size_before);
             return verdict;
         }
-        context.is_known = true;
+        if let Some(is_known) = is_known {
+            *is_known = true;
+        }
         if let Some(timeout_s) = client.inactivity_timeout_s {
-            client.due_at = client
-                .due_at
-                .min(context.life.deadline(timeout_s).unwrap_or(f64::INFINITY));
+            client.due_at = client.due_at.min(life.deadline(timeout_s).unwrap_or(f64::INFINITY));
         }
         verdict
     }
@@ -134,9 +147,12 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         self.stop_context(context_id, ClientEvent::Cancel, now)
     }
 
-    /// The caller lets the context go: sends a cancel if it is live, emits no event. Late messages stay counted.
-    pub fn give_up_context(&mut self, context_id: &str, now: Option<f64>) -> Result<(), CommandError> {
-        self.stop_context(context_id, ClientEvent::GiveUp, now).map(drop)
+    /// The caller lets the context go: sends a cancel if it is live, emits no event. Returns how many messages came for
+    /// it since it ended; those that are still to come are counted for the connection.
+    pub fn forget_context(&mut self, context_id: &str, now: Option<f64>) -> Result<u64, CommandError> {
+        self.stop_context(context_id, ClientEvent::GiveUp, now)?;
+        let stone = self.client()?.ended.get_mut(context_id.as_bytes());
+        Ok(stone.map_or(0, |stone| stone.late))
     }
 
     fn stop_context(&mut self, context_id: &str, event: ClientEvent, now: Option<f64>) -> Result<bool, CommandError> {
@@ -145,7 +161,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         let Side::Client(client) = &mut self.inner.side else {
             return Err(CommandError::NoClient);
         };
-        let Some(context) = client.contexts.get_mut(context_id) else {
+        let Some(context) = client.contexts.get_mut(context_id.as_bytes()) else {
             return Ok(false);
         };
         let stopped = context.life.apply(event, now) == ClientAction::SendCancel;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use voxwire_audio::FormatError;
+
 use crate::error::{Error, ErrorKind};
 use crate::message::encode::SettingsError;
 
@@ -20,6 +22,8 @@ pub enum CommandError {
     ContextInUse,
     /// A format without channels or with a sample rate of 0.
     InvalidFormat,
+    /// No stream leads from the format of the context to the one to deliver.
+    Conversion(FormatError),
     /// A context id that was never opened here, or ended long ago.
     UnknownContext,
     /// Settings that are not one JSON object, or that name a member of the request itself.
@@ -46,6 +50,7 @@ impl fmt::Display for CommandError {
             Self::InvalidContextId => formatter.write_str("context id must have 1 to 256 characters and no NUL"),
             Self::ContextInUse => formatter.write_str("context id is in use, each needs a fresh one"),
             Self::InvalidFormat => formatter.write_str("format needs at least 1 channel and 1 Hz"),
+            Self::Conversion(error) => error.fmt(formatter),
             Self::UnknownContext => formatter.write_str("context id was not opened here, or ended long ago"),
             Self::Settings(error) => write!(formatter, "settings: {error}"),
             Self::EmptyChunk => formatter.write_str("chunk without audio, must hold at least one sample"),

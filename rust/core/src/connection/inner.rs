@@ -3,8 +3,9 @@
 
 use std::mem;
 
-use super::client::{self, Client};
+use super::client::Client;
 use super::liveness::Liveness;
+use super::receive::{self, Surroundings};
 use super::server::{Server, UNUSABLE_MESSAGES, Verdict};
 use super::{Closed, CommandError, Counters, Event, Host, TimedOut};
 use crate::error::{Error, ErrorKind, Side as Fault, close_code};
@@ -101,7 +102,7 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
                     now,
                     ..
                 } = self;
-                let mut surroundings = client::Surroundings {
+                let mut surroundings = Surroundings {
                     outlet,
                     events,
                     counters,
@@ -110,14 +111,14 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
                 };
                 match client.handle_text(payload, checked, &mut surroundings) {
                     Ok(()) => {}
-                    Err(client::Violation::Utf8 { index: at }) => {
+                    Err(receive::Violation::Utf8 { index: at }) => {
                         return self.fail(&Error::remote(ErrorKind::InvalidUtf8, index + at as u64));
                     }
-                    Err(client::Violation::Json { kind, index: at }) => {
+                    Err(receive::Violation::Json { kind, index: at }) => {
                         let text = format!("message is no usable JSON, {kind} at byte {}", index + at as u64);
                         self.violate(close_code::INVALID_DATA, text);
                     }
-                    Err(client::Violation::OutOfMemory) => self.fail(&Error::local(ErrorKind::OutOfMemory, index)),
+                    Err(receive::Violation::OutOfMemory) => self.fail(&Error::local(ErrorKind::OutOfMemory, index)),
                 }
             }
             Side::Server(server) if is_open => {

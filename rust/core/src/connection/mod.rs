@@ -20,10 +20,13 @@ mod commands;
 mod config;
 mod error;
 mod event;
+mod ids;
 mod inner;
 mod liveness;
+mod receive;
 mod server;
 mod stream;
+mod tombstones;
 
 pub use commands::Input;
 pub use config::{
@@ -42,6 +45,9 @@ use self::liveness::{Due, Liveness};
 use self::server::Server;
 use crate::error::{Error, close_code};
 use crate::frame::{self, FrameReader, FrameWriter, Opcode, Role};
+
+/// Bytes of a transmit buffer that an idle connection may keep; a larger one costs little beside what it carried.
+const KEPT_BYTES: usize = 4096;
 
 /// What was counted on a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -234,6 +240,15 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
     pub fn poll_transmit(&mut self) -> Vec<u8> {
         self.inner.finish_answering();
         mem::take(&mut self.inner.outlet.transmit)
+    }
+
+    /// Takes a buffer of [`Self::poll_transmit`] back, whose bytes were sent or copied: a small one is used again.
+    pub fn reuse_transmit(&mut self, mut buffer: Vec<u8>) {
+        let transmit = &mut self.inner.outlet.transmit;
+        if transmit.capacity() == 0 && buffer.capacity() <= KEPT_BYTES {
+            buffer.clear();
+            *transmit = buffer;
+        }
     }
 
     /// What happened since the last call, in order.

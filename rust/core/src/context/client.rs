@@ -272,6 +272,14 @@ impl ClientContext {
         }
     }
 
+    /// What is left of a context that ended in `state`: it answers as the whole one would.
+    pub fn ended(state: ClientState) -> Self {
+        Self {
+            state,
+            ..Self::new(0.0)
+        }
+    }
+
     /// Where the context stands.
     pub fn state(&self) -> ClientState {
         self.state

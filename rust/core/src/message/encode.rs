@@ -9,7 +9,7 @@ use std::io::Write as _;
 use voxwire_kernels::base64;
 
 use super::TimestampKind;
-use super::json::{self, ErrorKind, Names, Scanner};
+use super::json::{self, ErrorKind, Names, Scanner, next_special};
 
 /// `status_code` of everything but an error.
 const PARTIAL_CONTENT: &str = "206";
@@ -291,43 +291,90 @@ fn array<T>(out: &mut Vec<u8>, items: &[T], mut item: impl FnMut(&mut Vec<u8>, &
     out.push(b']');
 }
 
-fn integer(out: &mut Vec<u8>, mut integer: u64) {
+fn integer(out: &mut Vec<u8>, integer: u64) {
     let mut digits = [0; 20];
-    let mut start = digits.len();
+    let start = write_digits(&mut digits, integer);
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// Writes the decimal digits at the end of a room that is large enough; returns where they begin.
+fn write_digits(room: &mut [u8], mut integer: u64) -> usize {
+    let mut start = room.len();
     loop {
         start -= 1;
-        digits[start] = b'0' + (integer % 10) as u8;
+        room[start] = b'0' + (integer % 10) as u8;
         integer /= 10;
         if integer == 0 {
-            break;
+            return start;
         }
     }
-    out.extend_from_slice(&digits[start..]);
 }
 
 fn decimal_len(integer: u64) -> usize {
     integer.checked_ilog10().unwrap_or(0) as usize + 1
 }
 
-/// The text of a float. The longest that Rust writes has 24 bytes.
+/// The text of a float, which lies at the end of its room. The longest that Rust writes has 24 bytes.
 struct Float {
-    text: [u8; 32],
-    len: usize,
+    room: [u8; 32],
+    start: usize,
 }
 
 impl Float {
+    /// Thousandths up to which a decimal has so few digits (15) that each is the shortest of its float.
+    const THOUSANDTHS: f64 = 1e15;
+
     fn new(value: f64) -> Self {
         let value = if value.is_finite() { value } else { 0.0 };
-        let mut text = [0; 32];
-        let mut rest = &mut text[..];
+        Self::short(value).unwrap_or_else(|| Self::any(value))
+    }
+
+    /// What has at most three decimals, as times in milliseconds and seconds mostly have: without the machinery that
+    /// finds the shortest form of any float.
+    fn short(value: f64) -> Option<Self> {
+        let thousandths = (value * 1000.0).round();
+        if !(0.0..Self::THOUSANDTHS).contains(&thousandths) || value.is_sign_negative() {
+            return None;
+        }
+        // The quotient is the float nearest to the decimal: where they are equal the decimal is a form of the value.
+        if (thousandths / 1000.0).to_bits() != value.to_bits() {
+            return None;
+        }
+        #[expect(clippy::cast_sign_loss, reason = "between 0 and 10^15, and integral")]
+        let thousandths = thousandths as u64;
+        let mut room = [0; 32];
+        // Three decimals are written, and one at least is kept.
+        let mut end = room.len();
+        let mut decimals = thousandths % 1000;
+        let mut digits = 3;
+        while digits > 1 && decimals.is_multiple_of(10) {
+            decimals /= 10;
+            digits -= 1;
+        }
+        for _ in 0..digits {
+            end -= 1;
+            room[end] = b'0' + (decimals % 10) as u8;
+            decimals /= 10;
+        }
+        end -= 1;
+        room[end] = b'.';
+        let start = write_digits(&mut room[..end], thousandths / 1000);
+        Some(Self { room, start })
+    }
+
+    fn any(value: f64) -> Self {
+        let mut room = [0; 32];
+        let mut rest = &mut room[..];
         // `Debug` writes exponents where `Display` writes hundreds of digits; both are the shortest exact form.
         let written = write!(rest, "{value:?}").map(|()| rest.len());
-        let len = text.len() - written.unwrap_or(text.len());
-        Self { text, len }
+        let length = room.len() - written.unwrap_or(room.len());
+        let start = room.len() - length;
+        room.rotate_right(start);
+        Self { room, start }
     }
 
     fn as_bytes(&self) -> &[u8] {
-        &self.text[..self.len]
+        &self.room[self.start..]
     }
 }
 
@@ -337,16 +384,14 @@ fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
 }
 
-fn needs_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
-}
-
 /// Appends `text` with what JSON asks to be escaped, and only that, escaped.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    while let Some(run) = rest.iter().position(|&byte| needs_escape(byte)) {
+    loop {
+        let run = next_special(rest, 0, false);
         out.extend_from_slice(&rest[..run]);
-        match rest[run] {
+        let Some(&special) = rest.get(run) else { return };
+        match special {
             byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
             b'\r' => out.extend_from_slice(b"\\r"),
@@ -358,15 +403,44 @@ fn escape(out: &mut Vec<u8>, text: &str) {
         }
         rest = &rest[run + 1..];
     }
-    out.extend_from_slice(rest);
 }
 
 /// How long [`string`] is.
 fn string_len(text: &str) -> usize {
-    let escapes = text.bytes().map(|byte| match byte {
+    let plain = next_special(text.as_bytes(), 0, false);
+    let escapes = text.as_bytes()[plain..].iter().map(|byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
         0..0x20 => 5,
         _ => 0,
     });
     text.len() + 2 + escapes.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Float;
+
+    #[test]
+    fn short_decimals_are_written_as_any_float_is() {
+        let some = (0..20_000).map(|thousandths| f64::from(thousandths) / 1000.0);
+        let other = [
+            0.0,
+            -0.0,
+            -1.5,
+            1e-4,
+            1e-5,
+            999_999_999.999,
+            1e12,
+            1e15,
+            1e16,
+            1e17,
+            0.1 + 0.2,
+            f64::MAX,
+            f64::NAN,
+        ];
+        for value in some.chain(other) {
+            let value = if value.is_finite() { value } else { 0.0 };
+            assert_eq!(Float::new(value).as_bytes(), format!("{value:?}").as_bytes());
+        }
+    }
 }

@@ -69,12 +69,18 @@ fn the_table_answers_what_is_not_sent() {
 fn mistakes_of_the_caller_are_refused_and_send_nothing() {
     let mut end = client();
     open(&mut end, "a");
-    assert_eq!(end.open_context("a", "a", S16, None), Err(CommandError::ContextInUse));
+    assert_eq!(
+        end.open_context("a", "a", S16, None, None),
+        Err(CommandError::ContextInUse)
+    );
     let long = "x".repeat(257);
     for id in ["", "a\0", long.as_str()] {
-        assert_eq!(end.open_context(id, "", S16, None), Err(CommandError::InvalidContextId));
+        assert_eq!(
+            end.open_context(id, "", S16, None, None),
+            Err(CommandError::InvalidContextId)
+        );
     }
-    end.open_context(&"ä".repeat(256), "", S16, None)
+    end.open_context(&"ä".repeat(256), "", S16, None, None)
         .expect("256 characters are allowed");
     let soundless = Format {
         encoding: Encoding::PcmAlaw,
@@ -82,7 +88,7 @@ fn mistakes_of_the_caller_are_refused_and_send_nothing() {
         channels: 0,
     };
     assert_eq!(
-        end.open_context("b", "b", soundless, None),
+        end.open_context("b", "b", soundless, None, None),
         Err(CommandError::InvalidFormat)
     );
     let input = Input {
@@ -124,7 +130,7 @@ fn a_context_that_was_never_used_is_left_without_a_word() {
     assert_eq!(end.send_cancel("a", None), Ok(true));
     assert_eq!(end.transmit_size(), 0);
     open(&mut end, "b");
-    end.give_up_context("b", None).expect("a client");
+    end.forget_context("b", None).expect("a client");
     assert_eq!(end.transmit_size(), 0);
     assert_eq!(end.owners().count(), 0);
     open(&mut end, "c");
@@ -135,11 +141,11 @@ fn a_context_that_was_never_used_is_left_without_a_word() {
 #[test]
 fn a_context_given_up_is_cancelled_and_stays_silent() {
     let mut end = waiting_client(&["a"]);
-    end.give_up_context("a", None).expect("a client");
+    end.forget_context("a", None).expect("a client");
     assert_eq!(sent(&mut end), [cancel("a")]);
     assert_eq!(tell(&mut end, &chunk("a", "AAA=")), []);
     assert_eq!(end.counters().late, 1);
-    end.give_up_context("a", None).expect("a client");
+    end.forget_context("a", None).expect("a client");
     assert!(sent(&mut end).is_empty());
 }
 
@@ -166,24 +172,24 @@ fn ended_ids_are_forgotten_by_age_and_by_number() {
     open(&mut end, "next");
     end.send_cancel("next", Some(TOMBSTONE_S - 1.0)).expect("a client");
     assert_eq!(
-        end.open_context("old", "old", S16, None),
+        end.open_context("old", "old", S16, None, None),
         Err(CommandError::ContextInUse)
     );
     open(&mut end, "later");
     end.send_cancel("later", Some(TOMBSTONE_S + 1.0)).expect("a client");
-    assert_eq!(end.open_context("old", "old", S16, None), Ok(()));
+    assert_eq!(end.open_context("old", "old", S16, None, None), Ok(()));
 
     let mut end = client();
     for number in 0..=REMEMBERED_CONTEXTS {
         let id = number.to_string();
-        end.open_context(&id, "many", S16, None).expect("the id is new");
+        end.open_context(&id, "many", S16, None, None).expect("the id is new");
         end.send_cancel(&id, None).expect("a client");
     }
     assert_eq!(
-        end.open_context("1", "many", S16, None),
+        end.open_context("1", "many", S16, None, None),
         Err(CommandError::ContextInUse)
     );
-    assert_eq!(end.open_context("0", "many", S16, None), Ok(()));
+    assert_eq!(end.open_context("0", "many", S16, None, None), Ok(()));
 }
 
 /// A client without pings, so that only contexts have timers.
@@ -275,7 +281,7 @@ fn contexts_end_with_the_connection_and_their_owners_are_let_go() {
     assert_eq!(end.owners().count(), 0);
     assert_eq!(push(&mut end, "a", "more", true), ClientVerdict::Failed);
     assert_eq!(end.send_cancel("a", None), Ok(false));
-    assert_eq!(end.open_context("b", "b", S16, None), Err(CommandError::Closing));
+    assert_eq!(end.open_context("b", "b", S16, None, None), Err(CommandError::Closing));
     assert_eq!(end.transmit_size(), 0);
 }
 

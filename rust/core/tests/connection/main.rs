@@ -3,6 +3,8 @@
 mod client;
 mod closing;
 mod contexts;
+mod delivery;
+mod learned;
 mod server;
 mod split;
 mod support;

@@ -87,7 +87,7 @@ pub(crate) fn waiting_client(ids: &[&'static str]) -> End {
 }
 
 pub(crate) fn open(end: &mut End, id: &'static str) {
-    end.open_context(id, id, S16, None).expect("the id is new");
+    end.open_context(id, id, S16, None, None).expect("the id is new");
 }
 
 pub(crate) fn push(end: &mut End, id: &str, transcript: &str, continues: bool) -> ClientVerdict {

@@ -53,7 +53,7 @@ impl Stage {
             11..=13 => {
                 let format = script.choose(&FORMATS);
                 let owner = self.opened;
-                match self.both(|end, _| end.open_context(id, owner, format, now)) {
+                match self.both(|end, _| end.open_context(id, owner, format, None, now)) {
                     Ok(()) => {
                         self.opened += 1;
                         self.ledger.open(owner, id, format);
@@ -94,7 +94,7 @@ impl Stage {
                 self.ledger.stop(id);
             }
             _ => {
-                self.both(|end, _| end.give_up_context(id, now)).unwrap_or_default();
+                self.both(|end, _| end.forget_context(id, now)).unwrap_or_default();
                 self.ledger.stop(id);
             }
         }

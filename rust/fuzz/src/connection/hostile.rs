@@ -5,10 +5,10 @@ use voxwire_core::connection::{Config, Connection, PING_INTERVAL_S, State, UNUSA
 use voxwire_core::frame::Role;
 
 use super::ledger::Ledger;
-use super::memory::Memory;
 use super::script::Script;
 use super::wire::{self, Witness};
 use crate::cuts;
+use crate::memory::Memory;
 
 /// Ids of contexts: usual ones, one that needs escapes, one beyond ASCII, then three that no context may have.
 pub(super) const IDS: [&str; 8] = ["a", "b", "c", "\"\\\n", "gr\u{fc}\u{df}", "", "\0", LONG_ID];

@@ -8,7 +8,6 @@
 mod commands;
 mod hostile;
 mod ledger;
-mod memory;
 mod pair;
 mod script;
 mod wire;

@@ -12,9 +12,9 @@ use voxwire_core::message::json::Value;
 use voxwire_core::message::{Timed, TimestampKind, encode};
 
 use super::ledger::{Ledger, Seen};
-use super::memory::Memory;
 use super::script::Script;
 use super::wire::peer_of;
+use crate::memory::Memory;
 
 const HOST: Memory = Memory {
     limit_bytes: usize::MAX,
@@ -149,7 +149,7 @@ impl Stage {
         let client = &mut self.ends[CLIENT];
         let opened = client
             .connection
-            .open_context(&id, number as u32, format, Some(self.now));
+            .open_context(&id, number as u32, format, None, Some(self.now));
         assert_eq!(opened.is_ok(), client.connection.state() == State::Open, "{opened:?}");
         if opened.is_err() {
             return;

@@ -1,6 +1,7 @@
 //! JSON: what we read is what `serde_json` reads, less what faults.md section 7 refuses besides.
 
 pub mod client;
+mod learned;
 pub mod server;
 
 use std::fmt;

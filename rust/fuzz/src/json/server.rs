@@ -1,4 +1,4 @@
-//! What a client receives: the quick look, the strict look and `serde_json` say the same.
+//! What a client receives: the quick look, the strict look and `serde_json` say the same, and so does what was learned.
 //!
 //! Input: the payload of a message.
 
@@ -7,7 +7,7 @@ use voxwire_core::message::encode;
 use voxwire_core::message::json::ErrorKind;
 use voxwire_core::message::{MessageError, ServerMessage, Timed, decode_server, decode_server_strict};
 
-use super::{Tree, member, members};
+use super::{Tree, learned, member, members};
 use crate::room::Room;
 
 /// Decodes the payload in every way that there is.
@@ -28,6 +28,7 @@ pub fn target(payload: &[u8]) {
     }
     compare_theirs(payload, &strict);
     if let Ok(message) = &strict {
+        learned::compare(payload, message);
         write_back(message);
     }
 }

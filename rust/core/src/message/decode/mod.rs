@@ -6,6 +6,7 @@ mod server;
 use crate::message::json::{ErrorKind, Kind, Scanner, Token};
 
 pub use client::{ClientMessage, Unusable, UnusableReason, decode_client};
+pub(crate) use server::decode_server_placed;
 pub use server::{decode_server, decode_server_strict};
 
 /// A member that may be read: its value as it stands in the text; None where it is missing.

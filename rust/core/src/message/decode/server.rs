@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Field, WrongType};
+use crate::message::envelope::Places;
 use crate::message::json::{Error, ErrorKind, Kind, Names, Scanner, Token, Value};
 use crate::message::server::{ErrorEvent, MessageError, ServerMessage, Timed, TimestampKind};
 use crate::utf8::bad_index;
@@ -20,20 +21,23 @@ const TAIL: usize = 512;
 ///
 /// `utf8_checked` says that the payload is known to be UTF-8.
 pub fn decode_server(payload: &[u8], utf8_checked: bool) -> Result<ServerMessage<'_>, MessageError> {
+    decode_server_placed(payload, utf8_checked).0
+}
+
+/// As [`decode_server`], and of a chunk whose end was guessed where its values stand.
+pub(crate) fn decode_server_placed(
+    payload: &[u8],
+    utf8_checked: bool,
+) -> (Result<ServerMessage<'_>, MessageError>, Option<Places<'_>>) {
     let mut members = Members::default();
     let scanned = members.scan(payload, utf8_checked, true);
-    if !members.guessed {
-        return scanned
-            .map_err(MessageError::from)
-            .and_then(|()| members.message(payload))
-            .map_err(in_utf8(payload));
-    }
-    match scanned
+    let decoded = scanned
         .map_err(MessageError::from)
-        .and_then(|()| members.message(payload))
-    {
-        Ok(chunk @ ServerMessage::Chunk { .. }) => Ok(chunk),
-        _ => decode_server_strict(payload),
+        .and_then(|()| members.message(payload));
+    match decoded {
+        decoded if !members.guessed => (decoded.map_err(in_utf8(payload)), None),
+        Ok(chunk @ ServerMessage::Chunk { .. }) => (Ok(chunk), Some(members.places())),
+        _ => (decode_server_strict(payload), None),
     }
 }
 
@@ -160,6 +164,15 @@ impl<'a> Members<'a> {
 
     fn field(&self, member: Member) -> Field<'a> {
         self.fields[member as usize]
+    }
+
+    fn places(&self) -> Places<'a> {
+        Places {
+            context_id: self.field(Member::ContextId).0,
+            data: self.field(Member::Data).0,
+            step_time: self.field(Member::StepTime).0,
+            flush_id: self.field(Member::FlushId).0,
+        }
     }
 
     fn message(&self, payload: &'a [u8]) -> Result<ServerMessage<'a>, MessageError> {

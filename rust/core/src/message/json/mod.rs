@@ -14,6 +14,7 @@ use std::fmt;
 
 pub(crate) use names::Names;
 pub(crate) use scanner::Scanner;
+pub(crate) use text::{is_plain, next_special, plain_run};
 pub(crate) use token::{Kind, Token};
 
 /// What is wrong with a JSON text.

@@ -39,8 +39,25 @@ pub(super) fn next_special_near(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Bytes at the front of a text up to the first special one or one beyond ASCII; no more than are looked at for a key, a
+/// word or an id.
+#[inline]
+pub(crate) fn plain_run(text: &[u8]) -> usize {
+    next_special_near(text, 0)
+}
+
+/// Whether a text is so short as ids are and holds nothing special and nothing beyond ASCII.
+#[inline]
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    match text.last_chunk::<8>() {
+        // The last word overlaps the one before it.
+        Some(last) => text.len() <= SHORT && plain_run(text) == text.len() / 8 * 8 && special_in(*last, true) == 8,
+        None => !text.iter().any(|&byte| is_special(byte, true)),
+    }
+}
+
 /// The next special byte from `at` on; the length where there is none.
-pub(super) fn next_special(bytes: &[u8], mut at: usize, non_ascii: bool) -> usize {
+pub(crate) fn next_special(bytes: &[u8], mut at: usize, non_ascii: bool) -> usize {
     // 64 bytes a step, in a form that the compiler turns into vector instructions.
     while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<64>())
         && !block

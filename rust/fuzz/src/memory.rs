@@ -7,8 +7,8 @@ use voxwire_core::connection::{Host, OutOfMemory};
 use crate::room::Room;
 
 /// Lends vectors, none longer than its limit.
-pub(super) struct Memory {
-    pub(super) limit_bytes: usize,
+pub(crate) struct Memory {
+    pub(crate) limit_bytes: usize,
 }
 
 impl Host for Memory {

@@ -1,0 +1,224 @@
+//! A connection that has learned how its server writes chunks says of every message what one says that has not.
+
+use proptest::prelude::*;
+use voxwire_audio::{Encoding, Format};
+use voxwire_core::connection::{Counters, Event};
+use voxwire_core::frame::{Opcode, Role};
+use voxwire_core::message::{MessageError, ServerMessage, decode_server_strict};
+
+use crate::support::{End, HOST, Seen, client, frame_to, push};
+
+/// Every byte is a frame, so that no chunk cuts one.
+const MULAW: Format = Format {
+    encoding: Encoding::PcmMulaw,
+    sample_rate: 8000,
+    channels: 1,
+};
+const IDS: [&str; 4] = ["a", "7c9e6679-7425-40de-944b-e07fc1f90ae7", "grüß", "a\"b"];
+/// The id of a long name, in which the walk over short strings ends before its end.
+const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
+
+fn listener() -> End {
+    let mut end = client();
+    for id in IDS.into_iter().chain([LONG]) {
+        end.open_context(id, id, MULAW, None, None).expect("the id is new");
+        push(&mut end, id, "Hi.", false);
+    }
+    end.poll_transmit();
+    end
+}
+
+/// Ways to write a chunk: `$d` is the audio, `$i` the id, `$s` the step time, `$f` the label.
+const SHAPES: [&str; 8] = [
+    r#"{"type":"chunk","data":"$d","done":false,"status_code":206,"step_time":$s,"context_id":"$i"}"#,
+    r#"{"type":"chunk","context_id":"$i","data":"$d","done":false,"status_code":206,"step_time":$s,"flush_id":$f}"#,
+    r#"{"flush_id":$f,"step_time":$s,"context_id":"$i","type":"chunk","data":"$d"}"#,
+    r#"{"data":"$d","flush_id":$f,"context_id":"$i","step_time":$s,"type":"chunk"}"#,
+    r#" { "type" : "chunk" , "flush_id" : null , "data" : "$d" , "more" : ["$", {"x": 1}] , "context_id" : "$i" } "#,
+    r#"{"data":"$d","context_id":"$i","type":"chunk"}"#,
+    r#"{"context_id":"$i","type":"chunk","step_time":"$s","data":"$d"}"#,
+    r#"{"context_id":"$i","type":"chunk","flush_id":$f,"done":true,"data":"$d","step_time":$s,"é":"é"}"#,
+];
+
+fn message(shape: &str, data: &str, id: &str, step_time: &str, flush_id: &str) -> Vec<u8> {
+    let id = id.replace('"', "\\\"");
+    let text = shape.replace("$s", step_time).replace("$f", flush_id);
+    text.replace("$d", data).replace("$i", &id).into_bytes()
+}
+
+fn a_message() -> impl Strategy<Value = Vec<u8>> {
+    let shape = prop::sample::select(SHAPES.to_vec());
+    let data = prop::sample::select(vec![
+        "AAAA".to_owned(),
+        "AQ==".to_owned(),
+        "AQI=".to_owned(),
+        String::new(),
+        "+/+/".repeat(100),
+        "AA-_".to_owned(),
+        "AA=A".to_owned(),
+        "AR==".to_owned(),
+        "\\/AA".to_owned(),
+        "AAA".to_owned(),
+    ]);
+    let id = prop::sample::select(IDS.into_iter().chain([LONG, "unknown", ""]).collect::<Vec<_>>());
+    let numbers = [
+        "0",
+        "1",
+        "12.5",
+        "123456789012345678",
+        "1234567890123456789",
+        "00",
+        "01",
+        "1.",
+        ".5",
+        "1.5.5",
+        "-1",
+        "1e3",
+    ];
+    let more = [
+        "1.0",
+        "null",
+        "true",
+        "\"1\"",
+        "\u{663}",
+        "",
+        "18446744073709551616",
+        "[1]",
+        "1 ",
+    ];
+    let number = || prop::sample::select(numbers.into_iter().chain(more).collect::<Vec<_>>());
+    (shape, data, id, number(), number())
+        .prop_map(|(shape, data, id, step_time, flush_id)| message(shape, &data, id, step_time, flush_id))
+}
+
+fn without_place(text: &str) -> String {
+    text.trim_end_matches(|character: char| character.is_ascii_digit())
+        .to_owned()
+}
+
+/// What one more message does: events without the time that the audio before it took, what is sent, what is counted.
+fn told(end: &mut End, payload: &[u8]) -> (Vec<Seen>, usize, [u64; 5]) {
+    let before = end.counters();
+    end.handle_data(&frame_to(Role::Client, Opcode::Text, payload), None, &HOST);
+    let mut events = end.poll_events();
+    for event in &mut events {
+        if let Event::Audio { start_s, .. } = event {
+            *start_s = 0.0;
+        }
+        // The place in the stream, with which the texts end, depends on what came before.
+        if let Event::Closed(closed) = event {
+            closed.reason = without_place(&closed.reason);
+            closed.error = closed.error.as_deref().map(without_place);
+        }
+    }
+    let count = |counters: Counters| {
+        [
+            counters.messages,
+            counters.late,
+            counters.unknown_contexts,
+            counters.unknown_types,
+            counters.dropped_timestamps,
+        ]
+    };
+    let (before, after) = (count(before), count(end.counters()));
+    let sent = end.poll_transmit();
+    // A Close names the place, too; and no two masks are alike.
+    let sent = if events.iter().any(|event| matches!(event, Event::Closed(_))) {
+        sent.len().min(1)
+    } else {
+        sent.len()
+    };
+    (events, sent, std::array::from_fn(|index| after[index] - before[index]))
+}
+
+/// The strict look at a message whose context is open.
+fn is_as_strict(payload: &[u8], events: &[Seen]) -> bool {
+    match (decode_server_strict(payload), events) {
+        (
+            Ok(ServerMessage::Chunk {
+                context_id: Some(id),
+                flush_id,
+                ..
+            }),
+            [
+                Event::Audio {
+                    owner, flush_id: told, ..
+                },
+            ],
+        ) => id == *owner && flush_id == *told,
+        (_, [Event::Audio { .. }]) => false,
+        (Err(MessageError::Utf8 { .. } | MessageError::Syntax { .. }), events) => {
+            matches!(events, [Event::Closed(_)])
+        }
+        (Ok(_) | Err(_), _) => true,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn what_was_learned_changes_no_answer(
+        lessons in prop::collection::vec(0..SHAPES.len(), 1..8),
+        probe in a_message(),
+        edit in any::<Option<(prop::sample::Index, prop::sample::Index)>>(),
+    ) {
+        let mut probe = probe;
+        if let Some((place, byte)) = edit {
+            let bytes = *b"\"\\{},:.019-eE+/=A \x00\x1f\x7f\x80\xc3\xff";
+            let place = place.index(probe.len());
+            probe[place] = bytes[byte.index(bytes.len())];
+        }
+        let mut learned = listener();
+        for shape in lessons {
+            let lesson = message(SHAPES[shape], "AAAA", IDS[1], "7", "3");
+            let (events, ..) = told(&mut learned, &lesson);
+            let is_heard = matches!(events.as_slice(), [Event::Audio { .. }]);
+            prop_assert!(is_heard);
+        }
+        let answer = told(&mut listener(), &probe);
+        prop_assert!(is_as_strict(&probe, &answer.0), "{:?}", answer.0);
+        prop_assert_eq!(told(&mut learned, &probe), answer);
+    }
+}
+
+#[test]
+fn every_byte_of_a_learned_message_counts() {
+    for shape in SHAPES {
+        let original = message(shape, "AAAAAAAA", IDS[1], "12.5", "34");
+        for place in 0..original.len() {
+            for byte in *b"\"\\0.,:} A\x80" {
+                let mut probe = original.clone();
+                probe[place] = byte;
+                let mut learned = listener();
+                for flush_id in ["9", "10"] {
+                    told(&mut learned, &message(shape, "AAAA", IDS[1], "7", flush_id));
+                }
+                assert_eq!(
+                    told(&mut learned, &probe),
+                    told(&mut listener(), &probe),
+                    "{place} {byte}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_cut_short_or_made_longer_is_not_taken_for_the_learned_one() {
+    for shape in SHAPES {
+        let original = message(shape, "AAAA", IDS[1], "7", "3");
+        for end in 0..original.len() {
+            for rest in ["", "\"}", "}"] {
+                let probe = [&original[..end], rest.as_bytes()].concat();
+                let mut learned = listener();
+                told(&mut learned, &original);
+                assert_eq!(
+                    told(&mut learned, &probe),
+                    told(&mut listener(), &probe),
+                    "{end} {rest}"
+                );
+            }
+        }
+    }
+}

@@ -11,6 +11,7 @@ import pytest
 from scripted_server import FORMAT, REQUEST_ID, Peer, ScriptedServer, chunk, done, error, flush_done, timestamps
 
 import voxwire
+from voxwire.audio import AudioFormat, Resampler
 from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
 
 if TYPE_CHECKING:
@@ -276,6 +277,45 @@ async def test_join_makes_one_piece_of_neighbours_read_apart() -> None:
         await collect(marker)
         batches = [batch async for batch in context.batches(join=True)]
     assert [pcm(event) for batch in batches for event in batch] == [b"\1\0\2\0"]
+
+
+@pytest.mark.parametrize("when", ["before the push", "after it"])
+async def test_join_makes_one_piece_of_neighbours_in_one_read(when: str) -> None:
+    small, large = b"\1\0", b"\2\0" * 2048
+    async with connected() as (client, peer), client.context(**options()) as context:
+        batches = context.batches(join=True) if when == "before the push" else None
+        await context.push("a")
+        batches = batches or context.batches(join=True)
+        await peer.receive()
+        peer.send(*[chunk(context.id, small)] * 5, chunk(context.id, large), chunk(context.id, small), done(context.id))
+        events = [event async for batch in batches for event in batch]
+    assert [pcm(event) for event in events] == [small * 5, large, small]
+    assert [round(event.start_s * FORMAT.sample_rate) for event in events] == [0, 5, 5 + 2048]
+
+
+async def test_audio_is_delivered_in_another_format() -> None:
+    target = AudioFormat("pcm_mulaw", 8000)
+    source = bytes(range(256)) * 75
+    wide = AudioFormat("pcm_s16le", 24000)
+    formats = options(output_format=wide, deliver_format=target)
+    async with connected() as (client, peer), client.context("a", **formats) as context:
+        assert (await peer.receive())["output_format"]["sample_rate"] == 24000
+        peer.send(*[chunk(context.id, source[at : at + 1001]) for at in range(0, len(source), 1001)])
+        peer.send(done(context.id))
+        events = await collect(context)
+    resampler = Resampler(wide, target)
+    assert b"".join(map(pcm, events)) == resampler.process(source) + resampler.finish()
+    assert {event.format for event in events} == {target}
+    assert context.format == target
+    assert context.record.audio_s == pytest.approx(len(source) / 2 / 24000)
+
+
+def test_the_format_of_delivery_is_checked() -> None:
+    client = voxwire.Client("ws://127.0.0.1:1")
+    with pytest.raises(TypeError, match="deliver_format must be an AudioFormat, not str"):
+        client.context(voice="v", deliver_format="pcm_mulaw")
+    with pytest.raises(ValueError, match="deliver_format with 2 channels, the protocol is mono"):
+        client.context(voice="v", deliver_format=AudioFormat(channels=2))
 
 
 # --- cancel, late messages, expiry

@@ -20,7 +20,8 @@ LIMITS: Final[dict[str, int]]
 """Fixed limits: ``client_message_bytes`` 16 MiB, ``server_message_bytes`` 1 MiB, ``json_depth`` 32,
 ``empty_fragments`` 1024, ``head_bytes`` 16384, ``head_line_bytes`` 8192, ``head_headers`` 64,
 ``error_body_bytes`` 65536, ``unusable_messages`` 10, ``chunk_bytes`` 16384, ``first_chunk_bytes`` 4096,
-``context_id_length`` 256, ``buffer_delay_ms`` 3000 where an input names none, ``remembered_contexts`` 4096."""
+``context_id_length`` 256, ``buffer_delay_ms`` 3000 where an input names none, ``remembered_contexts`` 4096,
+``joined_chunk_bytes`` 4096: audio of fewer bytes is joined where that is asked for."""
 CLOSE_CODES: Final[dict[str, int]]
 """``normal`` 1000, ``going_away`` 1001, ``protocol_error`` 1002, ``unsupported`` 1003, ``no_status`` 1005,
 ``abnormal`` 1006, ``invalid_data`` 1007, ``policy`` 1008, ``too_big`` 1009, ``internal`` 1011."""
@@ -463,6 +464,9 @@ class Connection:
         ``settings`` is one JSON object with every other field; ``context_id``, ``transcript``, ``continue`` and
         ``flush`` are added here. ``buffer_delay_ms`` is the ``max_buffer_delay_ms`` of this input; None for the
         protocol's default. Returns "sent", "ignored" (a no-op close), "usage", "ended", "expired" or "failed"."""
+    def join_audio(self, context_id: str) -> None:
+        """From the next read on neighbouring chunks of the context, each under ``LIMITS["joined_chunk_bytes"]``, come as
+        one Audio of at most 64 KiB. Nothing happens for an unknown id."""
     def send_cancel(self, context_id: str, now: float | None = None) -> bool:
         """Cancels; False where the table says no-op. Later messages of the id are dropped."""
     def forget_context(self, context_id: str) -> int:

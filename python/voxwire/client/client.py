@@ -199,7 +199,8 @@ class Client:
         Args:
             text: Fed by a task inside the block; None where text will be pushed or fed.
             **options: The protocol's fields: ``voice`` (an id), ``model_id`` or ``model``, ``output_format`` (an
-                ``AudioFormat`` or the protocol's object), ``language``, ``locale``, ``normalization``,
+                ``AudioFormat`` or the protocol's object), ``deliver_format`` (an ``AudioFormat`` in which the audio is
+                handed out: it is converted in the call that decodes it), ``language``, ``locale``, ``normalization``,
                 ``generation_config``, ``add_timestamps``, ``add_phoneme_timestamps``, ``max_buffer_delay_ms``,
                 ``pronunciation_dict_id``, ``use_normalized_timestamps``.
 

@@ -241,9 +241,12 @@ class Context(Playable):
         """Returns an iterator over non-empty lists of events, as they were read.
 
         Args:
-            join: Joins neighbouring audio of one segment into one piece.
+            join: Joins neighbouring audio of one segment, each piece under 4096 bytes, into one. Larger pieces come as
+                they are: to join them would cost more than it saves.
         """
         self._take_iteration()
+        if join:
+            self._wire.join_audio()
         return Batches(self, join=join)
 
     async def take_batch(self) -> list[Event]:

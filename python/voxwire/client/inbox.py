@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from voxwire.client.events import Audio, Phonemes, Words
+from voxwire.protocol import LIMITS
 
 if TYPE_CHECKING:
     from voxwire.client.events import Event
@@ -91,27 +92,26 @@ def size_bytes_of(event: Event) -> int:
 
 
 def joined(events: list[Event]) -> list[Event]:
-    """Returns the events with neighbouring audio of one segment in one piece."""
+    """Returns the events with neighbouring small audio of one segment in one piece."""
     result: list[Event] = []
     run: list[Audio] = []
     for event in events:
-        if type(event) is Audio and (not run or run[-1].flush_id == event.flush_id):
-            run.append(event)
-            continue
-        _close_run(run, result)
-        if type(event) is Audio:
-            run.append(event)
+        small = type(event) is Audio and len(event.data) < LIMITS["joined_chunk_bytes"]
+        if run and not (small and run[-1].flush_id == cast("Audio", event).flush_id):
+            result.append(_one(run))
+            run = []
+        if small:
+            run.append(cast("Audio", event))
         else:
             result.append(event)
-    _close_run(run, result)
+    if run:
+        result.append(_one(run))
     return result
 
 
-def _close_run(run: list[Audio], result: list[Event]) -> None:
+def _one(run: list[Audio]) -> Audio:
+    first = run[0]
     if len(run) == 1:
-        result.append(run[0])
-    elif run:
-        first = run[0]
-        data = b"".join([audio.data for audio in run])
-        result.append(Audio(data, first.format, first.start_s, first.flush_id, first.context))
-    run.clear()
+        return first
+    data = b"".join([audio.data for audio in run])
+    return Audio(data, first.format, first.start_s, first.flush_id, first.context)

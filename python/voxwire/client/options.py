@@ -21,7 +21,7 @@ _DEFAULT_MODEL = "sonic-latest"
 _STRINGS = frozenset({"language", "locale", "model_id", "normalization", "pronunciation_dict_id"})
 _SWITCHES = frozenset({"add_phoneme_timestamps", "add_timestamps", "use_normalized_timestamps"})
 _PER_INPUT = frozenset({"generation_config", "max_buffer_delay_ms"})
-_NAMES = ", ".join(sorted(_STRINGS | _SWITCHES | _PER_INPUT | {"model", "output_format", "voice"}))
+_NAMES = ", ".join(sorted(_STRINGS | _SWITCHES | _PER_INPUT | {"deliver_format", "model", "output_format", "voice"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class InputOptions:
 class ContextOptions:
     """The options that were given for a context."""
 
-    __slots__ = ("_fields", "output_format", "voice")
+    __slots__ = ("_fields", "deliver_format", "output_format", "voice")
 
     def __init__(self, options: dict[str, Any]) -> None:
         if "model" in options:
@@ -53,6 +53,7 @@ class ContextOptions:
             options["model_id"] = options.pop("model")
         self.voice = _voice(options.pop("voice", None))
         self.output_format = _output_format(options.pop("output_format", None))
+        self.deliver_format = _deliver_format(options.pop("deliver_format", None))
         self._fields: dict[str, Any] = {}
         for name, value in options.items():
             _check(name, value)
@@ -143,6 +144,14 @@ def _voice(value: Any) -> str | None:
     if not value:
         raise ValueError("voice is empty, must be the id of a voice")
     return value
+
+
+def _deliver_format(value: Any) -> AudioFormat | None:
+    if value is None or isinstance(value, AudioFormat):
+        if value is not None and value.channels != 1:
+            raise ValueError(f"deliver_format with {value.channels} channels, the protocol is mono")
+        return value
+    raise TypeError(f"deliver_format must be an AudioFormat, not {type(value).__name__}")
 
 
 def _output_format(value: Any) -> AudioFormat | None:

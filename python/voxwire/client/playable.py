@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from voxwire.audio import AudioFormat
 from voxwire.client.stream import Stream
 from voxwire.exceptions import VoxwireError
 
 if TYPE_CHECKING:
-    from voxwire.audio import AudioFormat
     from voxwire.client.events import Word
     from voxwire.client.stream import Consumer
     from voxwire.playback import Heard
@@ -24,12 +24,12 @@ class Playable(Stream):
     @property
     def format(self) -> AudioFormat | None:
         """The format of the audio; None before the first input fixed it."""
-        return self._wire.format
+        return self._wire.format and (self._options.deliver_format or self._wire.format)
 
     @property
     def requested_format(self) -> AudioFormat | None:
-        """The ``output_format`` that was asked for, or None."""
-        return self._options.output_format
+        """The ``deliver_format`` or else ``output_format`` that was asked for, or None."""
+        return self._options.deliver_format or self._options.output_format
 
     @property
     def pushed_text(self) -> str:
@@ -52,6 +52,8 @@ class Playable(Stream):
         """Fixes the format, before the first input."""
         if self._wire.format is not None:
             raise RuntimeError("the format is fixed by the first input")
+        if self._options.deliver_format is not None:
+            audio_format = self._options.output_format or AudioFormat()
         self._wire.format = audio_format
 
     def request_timestamps(self) -> None:

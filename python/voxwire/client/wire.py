@@ -91,6 +91,7 @@ class Wire:
         "_gates",
         "_held",
         "_hold",
+        "_joins",
         "_ledger",
         "_left",
         "_link",
@@ -114,6 +115,7 @@ class Wire:
         self._admitted = False
         self._left = False
         self._turn: asyncio.Lock | None = None
+        self._joins = False
         self._hold: asyncio.Future[None] | None = None
         self._gates: set[asyncio.Timeout] | None = None
         self._held = ""
@@ -170,6 +172,12 @@ class Wire:
         hold, self._hold = self._hold, None
         if hold is not None and not hold.done():
             hold.set_result(None)
+
+    def join_audio(self) -> None:
+        """Asks for neighbouring small chunks as one piece."""
+        self._joins = True
+        if self._link is not None and self._link.transport is not None:
+            self._link.transport.connection.join_audio(self.id)
 
     # --- inputs
 
@@ -239,7 +247,7 @@ class Wire:
             connection = link.transport.connection
             if how == "cancel":
                 connection.send_cancel(self.id, link.transport.now())
-            connection.forget_context(self.id)
+            self._ledger.late_dropped += connection.forget_context(self.id)
             link.transport.flush()
 
     def expire(self) -> None:
@@ -332,7 +340,9 @@ class Wire:
             raise AssertionError("an input before its connection and format")
         now_s = transport.now()
         if self._link is None:
-            transport.connection.open_context(self.id, self._owner, self.format)
+            transport.connection.open_context(self.id, self._owner, self.format, self._options.deliver_format)
+            if self._joins:
+                transport.connection.join_audio(self.id)
             self._link = link
             link.members.add(self._owner)
             self._ledger.context_ids += (self.id,)
@@ -364,7 +374,8 @@ class Wire:
             self.format = self._options.output_format or AudioFormat()
         if self._defaults is None:
             self._defaults = self._options.freeze(self.format)
-            self._ledger.bytes_per_s = self.format.frame_bytes * self.format.sample_rate
+            delivered = self._options.deliver_format or self.format
+            self._ledger.bytes_per_s = delivered.frame_bytes * delivered.sample_rate
 
     def _check_open(self) -> None:
         if (error := self._owner.input_error()) is not None:

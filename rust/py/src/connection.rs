@@ -266,6 +266,10 @@ impl Connection {
         .map_err(command_error)
     }
 
+    fn join_audio(&mut self, context_id: &str) -> PyResult<()> {
+        self.core.join_audio(context_id).map_err(command_error)
+    }
+
     #[pyo3(signature = (context_id, now = None))]
     fn send_cancel(&mut self, context_id: &str, now: Option<f64>) -> PyResult<bool> {
         self.core.send_cancel(context_id, moment(now)?).map_err(command_error)

@@ -25,6 +25,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     limits.set_item("chunk_bytes", connection::CHUNK_BYTES)?;
     limits.set_item("first_chunk_bytes", connection::FIRST_CHUNK_BYTES)?;
     limits.set_item("context_id_length", message::CONTEXT_ID_LENGTH)?;
+    limits.set_item("joined_chunk_bytes", connection::JOINED_CHUNK_BYTES)?;
     limits.set_item("buffer_delay_ms", context::BUFFER_DELAY_MS)?;
     limits.set_item("remembered_contexts", context::REMEMBERED_CONTEXTS)?;
     let close_codes = PyDict::new(py);

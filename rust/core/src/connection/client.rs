@@ -3,6 +3,7 @@
 use super::event::{Event, Failure, failure_code};
 use super::ids::{IdMap, shrink};
 use super::inner::Outlet;
+use super::joint::Joint;
 use super::stream::Stream;
 use super::tombstones::Tombstones;
 use crate::context::{ClientAction, ClientContext, ClientEvent};
@@ -12,6 +13,7 @@ pub(super) struct Client<Owner> {
     pub(super) contexts: IdMap<Context<Owner>>,
     pub(super) ended: Tombstones,
     pub(super) envelopes: Envelopes,
+    pub(super) joint: Joint,
     pub(super) opened: u64,
     pub(super) inactivity_timeout_s: Option<f64>,
     /// No inactivity timer is due before this time; infinite where none runs.
@@ -26,6 +28,8 @@ pub(super) struct Context<Owner> {
     pub(super) order: u64,
     /// Something was sent for it, so that the server may know it.
     pub(super) is_known: bool,
+    /// Small neighbouring chunks come as one piece.
+    pub(super) joins: bool,
     pub(super) audio: Stream,
 }
 
@@ -35,6 +39,7 @@ impl<Owner> Client<Owner> {
             contexts: IdMap::default(),
             ended: Tombstones::default(),
             envelopes: Envelopes::default(),
+            joint: Joint::default(),
             opened: 0,
             inactivity_timeout_s,
             due_at: f64::INFINITY,

@@ -59,6 +59,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             owner: Some(owner),
             order: client.opened,
             is_known: false,
+            joins: false,
             audio,
         };
         client.contexts.insert(Id(context_id.into()), context);
@@ -140,6 +141,14 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             client.due_at = client.due_at.min(life.deadline(timeout_s).unwrap_or(f64::INFINITY));
         }
         verdict
+    }
+
+    /// From the next read on, neighbouring small chunks of the context come as one piece of audio.
+    pub fn join_audio(&mut self, context_id: &str) -> Result<(), CommandError> {
+        if let Some(context) = self.client()?.contexts.get_mut(context_id.as_bytes()) {
+            context.joins = true;
+        }
+        Ok(())
     }
 
     /// Cancels; false where there is nothing to cancel. Later messages of the id are dropped.

@@ -85,6 +85,16 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         }
     }
 
+    /// All messages of a read were handled.
+    pub(super) fn end_read(&mut self, host: &impl Host<Owner = Owner, Buffer = Buffer>) {
+        if let Side::Client(client) = &mut self.side
+            && client.joint.end_read(&mut self.events, host).is_err()
+            && !matches!(self.phase, Phase::Closed)
+        {
+            self.fail(&Error::local(ErrorKind::OutOfMemory, 0));
+        }
+    }
+
     fn handle_text(
         &mut self,
         payload: &[u8],

@@ -22,6 +22,7 @@ mod error;
 mod event;
 mod ids;
 mod inner;
+mod joint;
 mod liveness;
 mod receive;
 mod server;
@@ -35,6 +36,7 @@ pub use config::{
 };
 pub use error::CommandError;
 pub use event::{Closed, Event, Failure, Fill, Host, OutOfMemory, TimedOut, failure_code};
+pub use joint::JOINED_CHUNK_BYTES;
 pub use server::{CHUNK_BYTES, FIRST_CHUNK_BYTES, UNUSABLE_MESSAGES};
 
 use std::mem;
@@ -191,6 +193,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
                 Err(error) => inner.fail(&error),
             }
         }
+        inner.end_read(host);
     }
 
     /// The peer took what was sent to it before: our ping may wait behind that, so its pong may take longer.

@@ -1,9 +1,10 @@
 //! What a message of the server means to the contexts of a client.
 
 use super::Counters;
-use super::client::Client;
+use super::client::{Client, Context};
 use super::event::{Event, Failure, Host, OutOfMemory, failure_code};
 use super::inner::Outlet;
+use super::joint::Joint;
 use super::stream::{Heard, Unheard};
 use crate::context::{ClientAction, ClientContext, ClientEvent, Received};
 use crate::message::{self, ErrorEvent, MessageError, ServerMessage, json};
@@ -85,13 +86,12 @@ impl<Owner> Client<Owner> {
         let Some(context) = self.contexts.get_mut(context_id) else {
             return Ok(false);
         };
-        let Some(owner) = context.owner.as_ref().filter(|_| !data.is_empty()) else {
+        if data.is_empty() {
             return Ok(false);
-        };
-        match context.audio.decode(data, flush_id, around.host) {
-            Ok(audio) => {
+        }
+        match hear(context, &mut self.joint, data, flush_id, around) {
+            Ok(()) => {
                 context.life.received(Received::Audio, around.now);
-                deliver(audio, owner, around);
                 Ok(true)
             }
             Err(Unheard::InvalidBase64) => Ok(false),
@@ -129,13 +129,15 @@ impl<Owner> Client<Owner> {
                 data,
                 flush_id,
                 ..
-            } => match context
-                .audio
-                .decode(data.as_deref().unwrap_or_default(), flush_id, around.host)
-            {
-                Ok(audio) => {
+            } => match hear(
+                context,
+                &mut self.joint,
+                data.as_deref().unwrap_or_default(),
+                flush_id,
+                around,
+            ) {
+                Ok(()) => {
                     context.life.received(kind, around.now);
-                    deliver(audio, owner, around);
                 }
                 Err(Unheard::OutOfMemory) => return Err(Violation::OutOfMemory),
                 Err(Unheard::InvalidBase64) => {
@@ -282,6 +284,28 @@ impl<Owner> Client<Owner> {
             around.events,
         );
     }
+}
+
+/// Decodes a chunk for the user.
+#[inline]
+fn hear<H: Host>(
+    context: &mut Context<H::Owner>,
+    joint: &mut Joint,
+    data: &[u8],
+    flush_id: Option<u64>,
+    around: &mut Surroundings<'_, H>,
+) -> Result<(), Unheard> {
+    let Some(owner) = &context.owner else {
+        return Ok(());
+    };
+    if context.joins {
+        let target = (context.order, owner, &mut context.audio);
+        if joint.decode((data, flush_id), target, around.events, around.host)? {
+            return Ok(());
+        }
+    }
+    deliver(context.audio.decode(data, flush_id, around.host)?, owner, around);
+    Ok(())
 }
 
 /// Tells the user of audio, unless no frame was whole yet.

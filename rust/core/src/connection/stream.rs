@@ -120,7 +120,19 @@ impl Stream {
         Ok(made.and_then(|data| self.heard(data, out.len() / frame_bytes, flush_id)))
     }
 
-    fn heard<Buffer>(&mut self, data: Buffer, frames: usize, flush_id: Option<u64>) -> Option<Heard<Buffer>> {
+    /// Whether a chunk of this size is delivered as it is.
+    pub(super) fn takes_whole(&self, size: usize) -> bool {
+        self.conversion.is_none() && self.cut.is_empty() && size.is_multiple_of(self.frame_bytes)
+    }
+
+    /// Counts frames of the delivered format.
+    #[inline]
+    pub(super) fn heard<Buffer>(
+        &mut self,
+        data: Buffer,
+        frames: usize,
+        flush_id: Option<u64>,
+    ) -> Option<Heard<Buffer>> {
         if frames == 0 {
             return None;
         }
@@ -150,7 +162,8 @@ impl Stream {
     }
 }
 
-fn copy(bytes: &[u8], room: &mut [MaybeUninit<u8>]) -> bool {
+/// Fills `room` with as many bytes.
+pub(super) fn copy(bytes: &[u8], room: &mut [MaybeUninit<u8>]) -> bool {
     room.iter_mut().zip(bytes).for_each(|(slot, &byte)| {
         slot.write(byte);
     });

@@ -4,6 +4,7 @@ mod client;
 mod closing;
 mod contexts;
 mod delivery;
+mod joining;
 mod learned;
 mod server;
 mod split;

@@ -115,6 +115,18 @@ pub fn decode(text: &[u8], out: &mut [MaybeUninit<u8>]) -> Result<(), InvalidBas
     decode_with(Path::best(), text, out)
 }
 
+/// As [`decode`], behind what is in `out`; on failure nothing is added.
+#[inline]
+pub fn append_decoded(text: &[u8], out: &mut Vec<u8>) -> Result<(), InvalidBase64> {
+    // A text without a length is refused, whatever the room.
+    let size_bytes = decoded_len(text).unwrap_or_default();
+    out.reserve(size_bytes);
+    decode(text, &mut out.spare_capacity_mut()[..size_bytes])?;
+    // SAFETY: the spare capacity holds at least `size_bytes`, and `decode` has initialised every one of them.
+    unsafe { out.set_len(out.len() + size_bytes) };
+    Ok(())
+}
+
 /// As [`decode`], by one path.
 ///
 /// # Panics

@@ -54,20 +54,19 @@ class ContextOptions:
         self.voice = _voice(options.pop("voice", None))
         self.output_format = _output_format(options.pop("output_format", None))
         self.deliver_format = _deliver_format(options.pop("deliver_format", None))
-        self._fields: dict[str, Any] = {}
         for name, value in options.items():
             _check(name, value)
-            if value is not None:
-                self._fields[name] = value
-        self._fields.setdefault("model_id", _DEFAULT_MODEL)
+        given = {name: value for name, value in options.items() if value is not None}
+        self._fields: dict[str, Any] | None = {"model_id": _DEFAULT_MODEL} | given
 
     def request_timestamps(self) -> None:
         """Turns word times on."""
-        self._fields["add_timestamps"] = True
+        if self._fields is not None:
+            self._fields["add_timestamps"] = True
 
     def freeze(self, audio_format: AudioFormat) -> InputOptions:
         """Returns what every input of the context is sent with, and lets go of what it was made of."""
-        fields, self._fields = self._fields, {}
+        fields, self._fields = self._fields or {}, None
         return _written(
             fields
             | {

@@ -9,6 +9,8 @@ from voxwire.client.stream import Stream
 from voxwire.exceptions import VoxwireError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from voxwire.client.events import Word
     from voxwire.client.stream import Consumer
     from voxwire.playback import Heard
@@ -39,7 +41,7 @@ class Playable(Stream):
         return self._pieces[0] if self._pieces else ""
 
     @property
-    def words(self) -> list[Word]:
+    def words(self) -> Sequence[Word]:
         """All word times so far."""
         return self._ledger.words
 

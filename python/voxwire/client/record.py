@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from voxwire.client.events import Word
     from voxwire.playback import Heard
 
@@ -89,7 +91,8 @@ class Ledger:
         self.audio_bytes = 0
         self.bytes_per_s = 1
         self.audio_s = 0.0
-        self.words: list[Word] = []
+        # A list from the first word on.
+        self.words: Sequence[Word] = ()
         self.heard: Heard | None = None
         self.queued_s = 0.0
         self.connect_s = 0.0
@@ -112,6 +115,13 @@ class Ledger:
         self.audio_bytes += size_bytes
         self.audio_s = self.audio_bytes / self.bytes_per_s
         self._dry_at_s += size_bytes / self.bytes_per_s
+
+    def add_words(self, words: tuple[Word, ...]) -> None:
+        """Notes word times that came."""
+        if isinstance(self.words, list):
+            self.words.extend(words)
+        else:
+            self.words = list(words)
 
     def since_start(self, moment_s: float | None) -> float | None:
         """Seconds from the first push to ``moment_s``."""

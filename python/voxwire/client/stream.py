@@ -79,7 +79,7 @@ class Stream:
         self._left = False
         self._inbox = Inbox()
         self._taken: list[Event] | None = None
-        self._aligner = Aligner()
+        self._aligner: Aligner | None = None
         self._pieces: list[str] = []
         self._consumer: Consumer | None = None
         self._iterating = False
@@ -156,15 +156,22 @@ class Stream:
 
     def _times(self, event: Timestamps) -> Words | Phonemes:
         offset_s = self._offset_s
-        find = self._aligner.find if event.kind == "words" else None
+        find = self._aligned().find if event.kind == "words" else None
         items = tuple(
             Word(text, start_s + offset_s, end_s + offset_s, find(text) if find is not None else None)
             for text, start_s, end_s in event.items
         )
         if find is None:
             return Phonemes(items)
-        self._ledger.words += items
+        self._ledger.add_words(items)
         return Words(items)
+
+    def _aligned(self) -> Aligner:
+        """Made at the first word times: most contexts never get any."""
+        if self._aligner is None:
+            self._aligner = Aligner()
+            self._aligner.push("".join(self._pieces))
+        return self._aligner
 
     def _handle_end(self, event: Finished | Failed) -> None:
         if isinstance(event, Failed):
@@ -222,7 +229,8 @@ class Stream:
         """Text is on its way."""
         self._ledger.characters += len(text)
         self._pieces.append(text)
-        self._aligner.push(text)
+        if self._aligner is not None:
+            self._aligner.push(text)
 
     def fail(self, error: VoxwireError) -> None:
         """The connection or the place that an input needed could not be had."""

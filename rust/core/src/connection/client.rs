@@ -10,7 +10,8 @@ use crate::context::{ClientAction, ClientContext, ClientEvent};
 use crate::message::Envelopes;
 
 pub(super) struct Client<Owner> {
-    pub(super) contexts: IdMap<Context<Owner>>,
+    /// In boxes: the table has room to spare, which is not to cost whole contexts.
+    pub(super) contexts: IdMap<Box<Context<Owner>>>,
     pub(super) ended: Tombstones,
     pub(super) envelopes: Envelopes,
     pub(super) joint: Joint,

@@ -54,14 +54,14 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         }
         let audio = Stream::new(format, deliver).map_err(CommandError::Conversion)?;
         client.opened += 1;
-        let context = Context {
+        let context = Box::new(Context {
             life: ClientContext::new(now),
             owner: Some(owner),
             order: client.opened,
             is_known: false,
             joins: false,
             audio,
-        };
+        });
         client.contexts.insert(Id(context_id.into()), context);
         Ok(())
     }

@@ -63,11 +63,18 @@ def test_law_1_the_core_knows_no_world() -> None:
 
 
 def test_law_1_unsafe_lives_in_its_rooms() -> None:
-    allowed = {RUST / "py" / "src" / "buffers.rs"}
-    for crate in ("audio", "core", "py"):
+    allowed = {RUST / "py" / "src" / "buffers.rs", RUST / "link" / "src" / "socket.rs"}
+    for crate in ("audio", "core", "link", "py"):
         for path in rust_sources(crate):
             if path not in allowed:
                 assert not re.search(r"\bunsafe\s*(\{|fn|impl)", code(path)), path
+
+
+def test_law_1_the_link_knows_no_python() -> None:
+    manifest = tomllib.loads((RUST / "link" / "Cargo.toml").read_text())
+    assert "pyo3" not in manifest["dependencies"]
+    for path in rust_sources("link"):
+        assert "pyo3" not in code(path), path
 
 
 def test_law_2_the_binding_translates() -> None:

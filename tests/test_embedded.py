@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 
 import pytest
 from raw_client import RawClient, kinds_of
 
-from voxwire import embedded
+from voxwire import embedded, server
 from voxwire.exceptions import PluginError
+from voxwire.server.speech.context import SpeechContext
 from voxwire.testing import connected_pair
 from voxwire.transport import Endpoint
 
@@ -31,6 +33,27 @@ async def test_a_server_of_ones_own():
     assert await speaks(server.url)
     await server.close()
     assert not listens(server.url)
+
+
+async def test_ended_contexts_leave_nothing_to_collect():
+    async with server.serve(engine="tone") as running, await RawClient.open(running.url) as client:
+        gc.collect()
+        gc.disable()
+        try:
+            for index in range(10):
+                assert kinds_of(await client.say(f"c{index}", "Hi"))[-1] == "done"
+            # The task of the last one may have a step to go.
+            await asyncio.sleep(0)
+            assert not [found for found in gc.get_objects() if isinstance(found, SpeechContext)]
+        finally:
+            gc.enable()
+
+
+async def test_the_collector_stays_as_its_user_set_it():
+    before = gc.get_threshold(), gc.get_freeze_count()
+    async with server.serve(engine="tone") as running:
+        assert await speaks(running.url)
+        assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 async def test_users_of_one_engine_share_a_server():

@@ -11,10 +11,9 @@ import asyncio
 import re
 from array import array
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import lru_cache
 from sys import byteorder
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from zlib import crc32
 
 from voxwire.engines.contract import API_VERSION, Info, Piece, Segment, Settings, Span, Voice
@@ -118,8 +117,8 @@ class ToneSession:
         for match in re.finditer(r"\S+", segment.text):
             if 0 <= fails_at < match.end():
                 break
-            # Also without a delay: other contexts get their turn between two words.
-            await asyncio.sleep(self._delay_s)
+            if self._delay_s:
+                await asyncio.sleep(self._delay_s)
             word = match.group()
             silence = self._pause_samples
             tone = _Tone.of(self._voice, word, segment)
@@ -128,17 +127,16 @@ class ToneSession:
             )
             start = position + silence
             position = start + tone.samples
-            words: tuple[Span, ...] = ((word, start / SAMPLE_RATE, position / SAMPLE_RATE),)
-            phonemes = tuple(_shares(word, start, tone.samples))
+            words: tuple[Span, ...] = ()
+            phonemes: tuple[Span, ...] = ()
+            if self._settings.words:
+                words = ((word, start / SAMPLE_RATE, position / SAMPLE_RATE),)
+            if self._settings.phonemes:
+                phonemes = tuple(_shares(word, start, tone.samples))
             before = bytes(2 * silence)
             for first in range(0, tone.samples, STRETCH_SAMPLES):
-                if first:
-                    await asyncio.sleep(0)
-                yield Piece(
-                    before + self._cache.stretch(tone, first),
-                    words if self._settings.words else (),
-                    phonemes if self._settings.phonemes else (),
-                )
+                # Whoever takes a piece lets other contexts have their turn before the next.
+                yield Piece(before + self._cache.stretch(tone, first), words, phonemes)
                 before, words, phonemes = b"", (), ()
         if fails_at >= 0:
             raise EngineError("engine tone was told to fail on this text", code="engine_failed")
@@ -147,8 +145,7 @@ class ToneSession:
         """Nothing is held."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Tone:
+class _Tone(NamedTuple):
     """The tone of one word: what its samples depend on, and nothing else."""
 
     frequency_hz: int

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from voxwire import plugins
 from voxwire.exceptions import EngineError
 from voxwire.server.config import ConfigurationError
+from voxwire.server.patience import Patience, WaitedTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from voxwire.engines import Engine, Info, Piece, Segment, Session, Settings, Voice
 
@@ -108,28 +109,34 @@ class EngineHost:
                 f"engine {self.name} opened no session within {_OPEN_TIMEOUT_S:.0f} s", code="engine_timeout"
             ) from None
 
-    async def speak(self, session: Session, segment: Segment) -> AsyncGenerator[Piece, None]:
-        """Speaks a segment as soon as the engine may; close the generator to cancel.
+    async def speak(self, session: Session, segment: Segment, take: Callable[[Piece], Awaitable[None]]) -> None:
+        """Speaks a segment as soon as the engine may.
+
+        Args:
+            session: The engine's.
+            segment: The text.
+            take: Called with each piece; the engine waits until it has returned.
 
         Raises:
             EngineError: The engine failed, or gave nothing for too long.
         """
         async with self._places:
             speech = session.speak(segment)
+            patience = Patience(_PIECE_TIMEOUT_S)
             try:
                 while True:
-                    try:
-                        # The time is the engine's alone: none passes while the listener takes a piece.
-                        async with asyncio.timeout(_PIECE_TIMEOUT_S):
-                            piece = await anext(speech)
-                    except StopAsyncIteration:
+                    # The time is the engine's alone: none passes while the listener takes a piece.
+                    with patience:
+                        piece = await anext(speech, None)
+                    if piece is None:
                         return
-                    except TimeoutError:
-                        raise EngineError(
-                            f"engine {self.name} gave no audio for {_PIECE_TIMEOUT_S:.0f} s", code="engine_timeout"
-                        ) from None
-                    yield piece
+                    await take(piece)
+            except WaitedTooLong:
+                raise EngineError(
+                    f"engine {self.name} gave no audio for {_PIECE_TIMEOUT_S:.0f} s", code="engine_timeout"
+                ) from None
             finally:
+                patience.end()
                 await speech.aclose()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -19,7 +20,7 @@ from voxwire.server.workers import supervise
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from voxwire.server.config import Settings
 
@@ -100,8 +101,9 @@ async def _serve(
     await server.start()
     if hasattr(signal, "SIGHUP"):
         loop.add_signal_handler(signal.SIGHUP, _readmit, server, reread)
-    say(_where(server))
-    number = await first
+    with _left_alone():
+        say(_where(server))
+        number = await first
     scope = Scope()
     ending = scope.start(_end(server), "graceful end of the server")
     hurry = scope.start(second.wait(), "second signal")
@@ -113,6 +115,22 @@ async def _serve(
     await scope.close(_QUICK_STOP_S)
     server.abort()
     return _AT_ONCE
+
+
+@contextlib.contextmanager
+def _left_alone() -> Iterator[None]:
+    """Keeps collections away from what stands by now, which lives as long as the process.
+
+    A full collection through modules, models and voices would hold up the audio of all contexts for 15 ms and more
+    (benches/talkers.py). A context leaves nothing to collect. Only the program does this: where a server is embedded,
+    the process is its user's.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _readmit(server: Server, reread: Callable[[], Settings] | None) -> None:

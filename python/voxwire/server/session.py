@@ -17,7 +17,7 @@ from voxwire.server.speech.context import SpeechContext
 from voxwire.server.versions import VOICE_BY_ID_ONLY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from voxwire.engines import Span
     from voxwire.protocol import Event
@@ -291,7 +291,8 @@ class Session:
                 step_time_ms=step_time_ms,
                 flush_id=context.flush_id if self._labels else None,
             )
-            self._sent()
+            self._active_at = self._loop.time()
+            self._transport.send()
 
     def send_timestamps(
         self, context: SpeechContext, kind: Literal["words", "phonemes"], items: Sequence[Span]
@@ -308,15 +309,17 @@ class Session:
             self._connection.send_flush_done(context.id, context.flush_id)
             self._sent()
 
-    async def ready(self) -> None:
+    def ready(self) -> Awaitable[None]:
         """Waits until the socket takes more, and lets others have their turn.
 
         Raises:
             ConnectionLost: The socket is gone, or its reader takes nothing.
         """
         if self._transport.writable and not self._transport.closed:
-            await asyncio.sleep(0)
-            return
+            return asyncio.sleep(0)
+        return self._wait_writable()
+
+    async def _wait_writable(self) -> None:
         try:
             await wait_writable(self._transport, self._service.settings.slow_reader_s)
         except TimeoutError:

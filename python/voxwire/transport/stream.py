@@ -127,15 +127,8 @@ class Transport(asyncio.BufferedProtocol):
                     self.handler.handle_events(events)
                 # Events go first: a handler may still answer before a Close that the core has decided on.
                 data = self.connection.poll_transmit()
-                if data and self._socket is not None and not self._socket.is_closing():
-                    self._socket.write(data)
-                    self._written_bytes += len(data)
-                    if self._look_at is None:
-                        self._look_at = self.now() + _LOOK_S
-                    if self._clogged:
-                        # Only what the peer makes us send (pongs, refusals, echoes) grows beyond the limit that
-                        # ``drain`` holds: a peer that sends and never reads is no longer read either.
-                        self._socket.pause_reading()
+                if data:
+                    self._write(data)
                 if events and isinstance(events[-1], Closed):
                     self._finish(events[-1])
                 # Without bytes to send, the core has nothing new to tell either.
@@ -144,6 +137,17 @@ class Transport(asyncio.BufferedProtocol):
         finally:
             self._flushing = False
         self._arm_timer()
+
+    def send(self) -> None:
+        """Writes what ``send_*`` of an open connection has put into the core: no event and no deadline comes of those.
+
+        Where that is all that was done, it spares what :meth:`flush` asks the core for besides.
+        """
+        if data := self.connection.poll_transmit():
+            is_watched = self._look_at is not None
+            self._write(data)
+            if not is_watched:
+                self._arm_timer()
 
     async def drain(self) -> None:
         """Waits until the socket can take more.
@@ -298,6 +302,19 @@ class Transport(asyncio.BufferedProtocol):
         """Lets the reads go on, unless the peer takes too little of what it makes us send."""
         if self._socket is not None and not self._socket.is_closing() and not self._clogged:
             self._socket.resume_reading()
+
+    def _write(self, data: bytes) -> None:
+        stream = self._socket
+        if stream is None or stream.is_closing():
+            return
+        stream.write(data)
+        self._written_bytes += len(data)
+        if self._look_at is None:
+            self._look_at = self.now() + _LOOK_S
+        if self._clogged:
+            # Only what the peer makes us send (pongs, refusals, echoes) grows beyond the limit that ``drain`` holds: a
+            # peer that sends and never reads is no longer read either.
+            stream.pause_reading()
 
     @property
     def _clogged(self) -> bool:

@@ -17,7 +17,7 @@ from voxwire.server.speech.numbers import Numbers
 from voxwire.server.speech.synthesis import Synthesis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Iterator, Sequence
 
     from voxwire.engines import Span
     from voxwire.server.access.limits import Slot
@@ -43,7 +43,7 @@ class Peer(Protocol):
     def send_flush_done(self, context: SpeechContext) -> None:
         """Sends ``flush_done``."""
 
-    async def ready(self) -> None:
+    def ready(self) -> Awaitable[None]:
         """Waits until the socket takes more; raises ConnectionLost once it is gone or too slow."""
 
     def context_drained(self, context: SpeechContext) -> None:
@@ -106,7 +106,6 @@ class SpeechContext:
         self._deadline: asyncio.TimerHandle | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._first_audio_at: float | None = None
-        self._last_audio_at: float | None = None
 
     # --- what the peer tells it
 
@@ -150,6 +149,8 @@ class SpeechContext:
         self._cancel_expiry()
         if self._deadline is not None:
             self._deadline.cancel()
+        # The two know each other: parted, both are freed at once, and not only when a collection finds them.
+        self._synthesis = None
 
     def finish(self) -> None:
         """Sends the end of the audio, before ``done``."""
@@ -186,7 +187,7 @@ class SpeechContext:
         )
         try:
             spoken = language or self._service.voices.language(self._voice)
-            self._synthesis = Synthesis(
+            self._synthesis = synthesis = Synthesis(
                 self._service.host,
                 session,
                 self,
@@ -197,7 +198,7 @@ class SpeechContext:
             )
             while True:
                 while self._work:
-                    await self._do(self._work.popleft())
+                    await self._do(self._work.popleft(), synthesis)
                 if self._closed:
                     return
                 self._wake.clear()
@@ -208,12 +209,11 @@ class SpeechContext:
         finally:
             await session.close()
 
-    async def _do(self, work: _Speech | Literal["flush"]) -> None:
-        assert self._synthesis is not None  # noqa: S101 - made before the first work is done
+    async def _do(self, work: _Speech | Literal["flush"], synthesis: Synthesis) -> None:
         if isinstance(work, _Speech):
             for release in work.releases:
                 more = not release.final or any(isinstance(later, _Speech) for later in self._work)
-                await self._synthesis.speak(release, last=self._closed and not more)
+                await synthesis.speak(release, last=self._closed and not more)
                 spoken = len(release.text.encode())
                 work.size_bytes -= spoken
                 self._queued_bytes -= spoken
@@ -221,7 +221,7 @@ class SpeechContext:
                 await self.ready()
             self._queued_bytes -= work.size_bytes
         else:
-            await self._synthesis.flush()
+            await synthesis.flush()
             self._peer.send_flush_done(self)
             self.flush_id += 1
 
@@ -229,18 +229,17 @@ class SpeechContext:
 
     def send_chunk(self, data: memoryview, step_time_ms: float) -> None:
         """Sends audio."""
-        self._last_audio_at = self._loop.time()
         if self._first_audio_at is None:
-            self._first_audio_at = self._last_audio_at
+            self._first_audio_at = self._loop.time()
         self._peer.send_chunk(self, data, step_time_ms)
 
     def send_timestamps(self, kind: Literal["words", "phonemes"], items: Sequence[Span]) -> None:
         """Sends times."""
         self._peer.send_timestamps(self, kind, items)
 
-    async def ready(self) -> None:
+    def ready(self) -> Awaitable[None]:
         """Waits until the socket takes more."""
-        await self._peer.ready()
+        return self._peer.ready()
 
     # --- inside
 

@@ -7,6 +7,7 @@ onto the bytes that the client gets (protocol.md 8).
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -19,7 +20,7 @@ from voxwire.server.speech.markup import Break, Speech
 from voxwire.server.speech.times import WordTimes, estimated, shifted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Iterable, Iterator, Sequence
 
     from voxwire.engines import Piece, Session, Span
     from voxwire.server.host import EngineHost
@@ -30,6 +31,9 @@ __all__ = ["Outlet", "Synthesis"]
 
 #: Silence is made in stretches of this length, so that a slow reader holds back its making too.
 _SILENCE_STRETCH_S = 0.5
+_CHUNK_BYTES = LIMITS["chunk_bytes"]
+#: The first is short, so that it comes soon.
+_FIRST_CHUNK_BYTES = LIMITS["first_chunk_bytes"]
 
 
 class Outlet(Protocol):
@@ -41,7 +45,7 @@ class Outlet(Protocol):
     def send_timestamps(self, kind: Literal["words", "phonemes"], items: Sequence[Span]) -> None:
         """Sends times, in seconds from the start of the context."""
 
-    async def ready(self) -> None:
+    def ready(self) -> Awaitable[None]:
         """Waits until more may be sent; lets others have their turn."""
 
 
@@ -75,7 +79,10 @@ class Synthesis:
         self._outlet = outlet
         self._source = AudioFormat(host.info.encoding, host.info.sample_rate)
         self._target = target
+        self._source_frame_bytes = self._source.frame_bytes
+        self._target_frame_bytes = target.frame_bytes
         self._resampler = Resampler(self._source, target)
+        self._is_unchanged = self._source == target
         self._markup = markup
         self._wants_words = words
         self._pending: dict[Literal["words", "phonemes"], deque[Span]] = {}
@@ -128,14 +135,15 @@ class Synthesis:
 
     async def flush(self) -> None:
         """Sends what the resampler holds, as if silence followed; the stream goes on."""
-        for _ in self._chunks(self._resampler.flush()):
+        for chunk in self._chunks(self._resampler.flush()):
+            self._send_chunk(chunk)
             await self._outlet.ready()
         self._send_timestamps(None)
 
     def finish(self) -> None:
         """Sends the end of the stream."""
-        for _ in self._chunks(self._resampler.finish()):
-            pass
+        for chunk in self._chunks(self._resampler.finish()):
+            self._send_chunk(chunk)
         self._send_timestamps(None)
 
     async def _speak_part(self, part: Speech, *, ends_sentence: bool, last: bool) -> None:
@@ -155,12 +163,8 @@ class Synthesis:
                 emotion=part.manner.emotion if info.emotion else None,
             )
             origin = self._frames_in
-            speech = self._host.speak(self._session, segment)
-            try:
-                async for piece in speech:
-                    await self._take(piece, origin / self._source.sample_rate, gain, words)
-            finally:
-                await speech.aclose()
+            take = partial(self._take, origin_s=origin / self._source.sample_rate, gain=gain, words=words)
+            await self._host.speak(self._session, segment, take)
             if self._wants_words and not info.words:
                 times = estimated(text, origin, self._frames_in, self._source.sample_rate)
                 self._note_words(words.take(times))
@@ -182,21 +186,33 @@ class Synthesis:
             left -= frames
 
     async def _put(self, pcm: bytes, gain: float = 1.0) -> None:
-        self._frames_in += self._source.frames(len(pcm))
-        for _ in self._chunks(self._resampler.process(pcm, gain)):
+        self._frames_in += len(pcm) // self._source_frame_bytes
+        for chunk in self._chunks(self._converted(pcm, gain)):
+            self._send_chunk(chunk)
             await self._outlet.ready()
             self._step_began = perf_counter()
 
-    def _chunks(self, data: bytes) -> Iterator[None]:
-        """Sends audio in chunks of the size that the protocol allows, each after the times of what begins in it."""
+    def _converted(self, pcm: bytes, gain: float) -> bytes:
+        """Returns what is ready of the target; where nothing is to be done, the very bytes of the engine."""
+        if self._is_unchanged and gain == 1.0 and not len(pcm) % self._source_frame_bytes:
+            return pcm
+        return self._resampler.process(pcm, gain)
+
+    def _chunks(self, data: bytes) -> Iterable[memoryview]:
+        """Cuts audio into chunks of the size that the protocol allows."""
         audio = memoryview(data)
-        while audio:
-            limit = LIMITS["chunk_bytes"] if self._frames_out else LIMITS["first_chunk_bytes"]
-            chunk, audio = audio[:limit], audio[limit:]
-            self._frames_out += self._target.frames(len(chunk))
+        limit = _CHUNK_BYTES if self._frames_out else _FIRST_CHUNK_BYTES
+        if len(audio) <= limit:
+            return (audio,) if audio else ()
+        starts = range(limit, len(audio), _CHUNK_BYTES)
+        return (audio[:limit], *(audio[start : start + _CHUNK_BYTES] for start in starts))
+
+    def _send_chunk(self, chunk: memoryview) -> None:
+        """Sends a chunk, after the times of what begins in it."""
+        self._frames_out += len(chunk) // self._target_frame_bytes
+        if self._pending:
             self._send_timestamps(self.sent_s)
-            self._outlet.send_chunk(chunk, (perf_counter() - self._step_began) * 1000)
-            yield
+        self._outlet.send_chunk(chunk, (perf_counter() - self._step_began) * 1000)
 
     def _send_timestamps(self, until_s: float | None) -> None:
         """Sends the times of all that begins before ``until_s``, or of all that is left."""

@@ -53,7 +53,7 @@ lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	$(MYPY) -p voxwire_file -p voxwire_espeak
 	$(BIN)/python -m mypy.stubtest voxwire._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 
-bench: $(STAMPS)/core $(STAMPS)/test
+bench: $(STAMPS)/core $(STAMPS)/test $(STAMPS)/bench
 	$(BIN)/python benches/run.py $(if $(BENCH_SHORT),--short)
 
 FUZZ_SECONDS ?= 60
@@ -107,6 +107,10 @@ $(STAMPS)/run: requirements/run.txt requirements/build.txt | tools
 
 $(STAMPS)/test: requirements/test.txt | $(STAMPS)/run
 	$(call install,requirements/test.txt)
+	@touch $@
+
+$(STAMPS)/bench: requirements/bench.txt | $(STAMPS)/test
+	$(call install,requirements/bench.txt)
 	@touch $@
 
 # The second SDK of the service has another version of the same package: an environment of its own.

@@ -1,129 +1,104 @@
 """Runs the suite and writes ``results/latest.json`` and ``results/latest.html`` beside it.
 
-``python benches/run.py`` measures for some minutes; ``--short`` takes few samples, which shows that everything runs and
-gives rough figures. Each bench checks its answer before it counts the time. Figures are medians with minimum and
-maximum; ratios compare stacks of one run, the only comparison that holds from one machine to another.
+``python benches/run.py`` measures for the better part of an hour; ``--short`` takes a few minutes and few samples,
+which shows that everything runs and gives rough figures; ``--only`` measures one section and leaves the others of the
+results as they are, so that a long run can be made in pieces. Every answer is checked before its time counts. Figures
+are medians with minimum and maximum; ratios compare stacks of one section, whose runs are interleaved, and are the only
+figures that hold from one machine to another.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-import html
 import json
 import os
 import platform
 import subprocess
 import sys
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-BENCHES = Path(__file__).resolve().parent
-ROOT = BENCHES.parent
+from suite import others, page, wanted
+from suite.conditions import GROUPS
+from suite.programs import BENCHES, ROOT, RunFailed, Stage, build, wait_for_quiet
+from suite.runner import measure, tell
+
 RESULTS = BENCHES / "results"
-OURS = "voxwire"
+# In the order of the page.
+PARTS = {"memory": others.memory, "talkers": others.talkers, "python": others.python, "rust": others.rust}
+if not (BENCHES / "talkers.py").exists():
+    del PARTS["talkers"]
+SECTIONS = (*GROUPS, *PARTS)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Runs the benchmark suite of voxwire")
     parser.add_argument("--short", action="store_true", help="few samples: does it run, and roughly how fast")
-    short = parser.parse_args().short
-    rust(short=short)
-    report = {"machine": machine(), "short": short, "python": python(short=short), "rust": criterion()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "latest.json").write_text(json.dumps(report, indent=1))
-    (RESULTS / "latest.html").write_text(page(report))
-    print(f"wrote {RESULTS.relative_to(ROOT)}/latest.json and latest.html")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="this section alone; may be repeated")
+    parser.add_argument("--repetitions", type=int, help="how often each pair of stack and condition is timed")
+    parser.add_argument("--render", action="store_true", help="measure nothing, write the page anew")
+    arguments = parser.parse_args()
+    path = RESULTS / "latest.json"
+    names = [name for name in SECTIONS if not arguments.render and name in (arguments.only or SECTIONS)]
+    is_whole = len(names) == len(SECTIONS)
+    sections: dict[str, Any] = {} if is_whole or not path.exists() else json.loads(path.read_text())["sections"]
+    if GROUPS.keys() & set(names):
+        build(["load", "floor"])
+    failed = []
+    for name in names:
+        started = time.monotonic()
+        try:
+            section = measured(name, short=arguments.short, repetitions=arguments.repetitions)
+        except (others.PartFailed, RunFailed) as error:
+            tell(f"FAILED: {name}: {error}")
+            failed.append(name)
+            continue
+        section |= {"machine": machine(), "short": arguments.short, "took_s": round(time.monotonic() - started)}
+        if section.get("failures"):
+            failed.append(name)
+        sections[name] = section
+        # After each, so that a run that is broken off has lost nothing.
+        write(path, sections)
+    if arguments.render:
+        write(path, sections)
+    print(f"wrote {path.relative_to(ROOT)} and {path.stem}.html")
+    if failed:
+        sys.exit(f"failed, see above: {', '.join(failed)}")
+
+
+def measured(name: str, *, short: bool, repetitions: int | None) -> dict[str, Any]:
+    if name in PARTS:
+        tell(f"{name}: its own program")
+        return PARTS[name](short=short)
+    stage = Stage()
+    try:
+        return measure(stage, GROUPS[name], short=short, repetitions=repetitions, before_run=wait_for_quiet)
+    finally:
+        stage.close()
+
+
+def write(path: Path, sections: dict[str, Any]) -> None:
+    ordered = {name: sections[name] for name in SECTIONS if name in sections}
+    report = {"wanted": wanted.judge(ordered), "sections": ordered}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    path.with_suffix(".html").write_text(page.render(report))
 
 
 def machine() -> dict[str, Any]:
     command = ["git", "describe", "--always", "--dirty"]
     commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
     return {
-        "processor": model,
+        "processor": models[0].split(":")[1].strip() if models else platform.processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "commit": commit.stdout.strip() or "unknown",
         "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
-
-
-def rust(*, short: bool) -> None:
-    command = ["cargo", "bench", "--package", "voxwire-benches", "--locked", "--quiet", "--"]
-    subprocess.run([*command, *(["--quick"] if short else [])], cwd=ROOT, check=True)
-
-
-def criterion() -> list[dict[str, Any]]:
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    rows = []
-    for path in sorted((target / "criterion").rglob("new/estimates.json")):
-        estimates = json.loads(path.read_text())
-        name = json.loads((path.parent / "benchmark.json").read_text())
-        throughput = name.get("throughput") or {}
-        median = estimates["median"]["point_estimate"]
-        row = {"group": name["group_id"], "bench": name["function_id"] or "", "value": name["value_str"] or ""}
-        row |= {"median_ns": median, "deviation_ns": estimates["median_abs_dev"]["point_estimate"]}
-        if throughput.get("Bytes"):
-            row["gigabytes_per_s"] = throughput["Bytes"] / median
-        rows.append(row)
-    return rows
-
-
-def python(*, short: bool) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "benchmark.json"
-        command = [sys.executable, "-m", "pytest", str(BENCHES), "-q", f"--benchmark-json={output}"]
-        command += ["--benchmark-warmup=on", "--benchmark-columns=median,min,max", "--benchmark-sort=name"]
-        if short:
-            command += ["--benchmark-max-time=0.05", "--benchmark-min-rounds=3"]
-        subprocess.run(command, cwd=ROOT, check=True)
-        benchmarks = json.loads(output.read_text())["benchmarks"]
-    rows = []
-    for bench in benchmarks:
-        info = bench["extra_info"]
-        per = 1e9 / info["messages"]
-        stats = {f"{key}_ns": bench["stats"][key] * per for key in ("median", "min", "max")}
-        rows.append({"group": bench["group"], "stack": info["stack"], **stats})
-    ours = {row["group"]: row["median_ns"] for row in rows if row["stack"] == OURS}
-    for row in rows:
-        row["ratio"] = row["median_ns"] / ours[row["group"]]
-    return rows
-
-
-def page(report: dict[str, Any]) -> str:
-    def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
-        head = "".join(f"<th>{html.escape(column.replace('_', ' '))}</th>" for column in columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{cell(row.get(column))}</td>" for column in columns) + "</tr>" for row in rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-    def cell(value: Any) -> str:
-        if isinstance(value, float):
-            return f"{value:.4g}" if value < 1000 else f"{value:.0f}"
-        return html.escape(str(value if value is not None else ""))
-
-    facts = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
-    note = " Few samples were taken: read the figures as rough." if report["short"] else ""
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>voxwire benchmarks</title><style>"
-        "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}"
-        "table{border-collapse:collapse;width:100%}"
-        "th,td{padding:.25rem .75rem;border-bottom:1px solid #ddd;text-align:left}"
-        "td:nth-child(n+3){text-align:right;font-variant-numeric:tabular-nums}</style>"
-        f"<h1>voxwire benchmarks</h1><p>{html.escape(facts)}.{note}</p>"
-        "<h2>Through Python</h2><p>Time per message; ratio is the time of a stack over that of voxwire in this run.</p>"
-        + table(report["python"], ["group", "stack", "median_ns", "min_ns", "max_ns", "ratio"])
-        + "<h2>In Rust</h2>"
-        + table(report["rust"], ["group", "bench", "value", "median_ns", "deviation_ns", "gigabytes_per_s"])
-        + "</html>\n"
-    )
 
 
 if __name__ == "__main__":

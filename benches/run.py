@@ -28,8 +28,6 @@ from suite.runner import measure, tell
 RESULTS = BENCHES / "results"
 # In the order of the page.
 PARTS = {"memory": others.memory, "talkers": others.talkers, "python": others.python, "rust": others.rust}
-if not (BENCHES / "talkers.py").exists():
-    del PARTS["talkers"]
 SECTIONS = (*GROUPS, *PARTS)
 
 

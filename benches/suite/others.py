@@ -69,11 +69,7 @@ def memory(*, short: bool) -> dict[str, Any]:
 
 def talkers(*, short: bool) -> dict[str, Any]:
     """Runs ``talkers.py`` and returns its section."""
-    report = script("talkers.py", short=short)
-    rows = []
-    for part, figures in report.items():
-        if part != "short":
-            rows += [{"part": part} | row for row in (figures if isinstance(figures, list) else [figures])]
+    rows = script("talkers.py", short=short)
     note = "A tone engine's server; a talker is a context of s16 at 24 kHz in chunks of 100 ms. Saturated is not paced."
     return {"title": "Server: what a talker costs", "note": note, "rows": rows}
 

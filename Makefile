@@ -20,13 +20,14 @@ RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path 
 MYPY := $(BIN)/mypy
 PYTHON_SOURCES := python plugins tests benches
 
-.PHONY: help demo test test-rust test-python lint bench fuzz docs clean tools
+.PHONY: help demo test test-rust test-python lint bench instructions fuzz docs clean tools
 
 help:
 	@echo 'make demo    set everything up and speak a sentence into ./hello.wav'
 	@echo 'make test    set everything up and run all tests'
 	@echo 'make lint    formatting, lints, types, the stub, the laws'
 	@echo 'make bench   measure; writes benches/results/latest.json and a page beside it'
+	@echo 'make instructions   count instructions under callgrind; fails where the core got worse'
 	@echo 'make fuzz    run every fuzz target for FUZZ_SECONDS each (default 60)'
 	@echo 'make docs    run the examples of the documentation'
 
@@ -45,7 +46,7 @@ test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test $(STA
 lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	cargo fmt --all --check
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
-	cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+	cargo clippy --workspace --all-targets --features voxwire-benches/instructions --locked --quiet -- -D warnings
 	cargo clippy --manifest-path rust/fuzz/Cargo.toml --all-targets --locked --quiet -- -D warnings
 	$(BIN)/ruff format --check --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff check --quiet $(PYTHON_SOURCES)
@@ -55,6 +56,10 @@ lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 
 bench: $(STAMPS)/core $(STAMPS)/test $(STAMPS)/bench
 	$(BIN)/python benches/run.py $(if $(BENCH_SHORT),--short)
+
+instructions: $(STAMPS)/core $(STAMPS)/test
+	@$(call needed,valgrind,apt-get install valgrind)
+	$(BIN)/python benches/instructions.py
 
 FUZZ_SECONDS ?= 60
 fuzz: tools

@@ -7,6 +7,7 @@ import json
 import sys
 from html.parser import HTMLParser
 
+import instructions
 import pytest
 from suite import page, programs, wanted
 from suite.conditions import (
@@ -260,3 +261,20 @@ def test_a_run_that_is_wrong_is_no_figure(stage, parts, reason: str) -> None:
     client(**parts)
     with pytest.raises(RunFailed, match=reason):
         stage.run(SDK, SMALL, 10, check=False)
+
+
+class TestInstructions:
+    def test_the_same_and_less_are_accepted(self):
+        assert instructions.compare({"a": 1029, "b": 500}, {"a": 1000, "b": 1000}) == []
+
+    def test_more_is_named(self):
+        assert instructions.compare({"a": 1031}, {"a": 1000}) == ["a: 1031 instructions, 1000 were accepted"]
+
+    def test_a_case_that_came_or_went_is_named(self):
+        faults = instructions.compare({"new": 5}, {"old": 5})
+        assert faults == ["old: no longer counted", "new: 5 instructions, never accepted"]
+
+    def test_every_accepted_count_has_both_paths(self):
+        accepted = json.loads(instructions.ACCEPTED.read_text())["instructions"]
+        cases = {case.rsplit(", ", 1)[0] for case in accepted}
+        assert set(accepted) == {f"{case}, {path}" for case in cases for path in ("avx2", "scalar")}

@@ -49,9 +49,10 @@ class Sample:
     latencies_us: list[float]
 
 
-def build(names: Sequence[str]) -> None:
+def build(names: Sequence[str], *, features: Sequence[str] = ()) -> None:
     """Builds programs of the benches crate, in release mode."""
     flags = [flag for name in names for flag in ("--bin", name)]
+    flags += [flag for name in features for flag in ("--features", name)]
     command = ["cargo", "build", "--release", "--package", "voxwire-benches", "--locked", "--quiet", *flags]
     subprocess.run(command, cwd=ROOT, check=True)
 

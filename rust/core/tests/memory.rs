@@ -163,7 +163,9 @@ fn a_million_contexts_leave_nothing_behind() {
 
 #[test]
 fn an_idle_context_and_an_idle_connection_are_small() {
-    let mut client = client();
+    let (mut client, heap) = held_by(client);
+    let size = heap + size_of::<Client>();
+    assert!(size < 1280, "{size} bytes for a connection without contexts");
     let ((), idle) = held_by(|| {
         for number in 0..1000 {
             open(&mut client, number);

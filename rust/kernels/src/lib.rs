@@ -17,3 +17,5 @@ pub mod g711;
 pub mod mask;
 mod path;
 pub mod sample;
+#[doc(hidden)]
+pub mod width;

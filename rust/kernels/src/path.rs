@@ -1,5 +1,8 @@
 //! The paths of the conversions of samples.
 
+#[cfg(target_arch = "x86_64")]
+use crate::width::Width;
+
 /// The code that works on samples. Every path gives the same bytes.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +34,12 @@ impl Path {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
-            Self::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw"),
+            Self::Avx2 => Width::Bits256.is_allowed() && is_x86_feature_detected!("avx2"),
+            Self::Avx512 => {
+                Width::Bits512.is_allowed()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+            }
         }
     }
 

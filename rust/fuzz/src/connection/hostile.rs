@@ -1,8 +1,9 @@
 //! One end against a peer that may do anything. Two connections live the same life, one of which gets every read in
-//! pieces: they must not differ.
+//! pieces, and often vectors of another width: they must not differ.
 
 use voxwire_core::connection::{Config, Connection, PING_INTERVAL_S, State, UNUSABLE_MESSAGES};
 use voxwire_core::frame::Role;
+use voxwire_kernels::width::{self, Width};
 
 use super::ledger::Ledger;
 use super::script::Script;
@@ -31,6 +32,7 @@ pub(super) struct Stage {
     pub(super) role: Role,
     pub(super) now: f64,
     cut_seed: u8,
+    cut_width: Width,
     pub(super) ledger: Ledger,
     witness: Witness,
     /// Texts of the user's own went out, of which nothing is known.
@@ -62,6 +64,7 @@ pub(super) fn play(role: Role, messages: bool, mut script: Script<'_>) {
         role,
         now: 0.0,
         cut_seed: script.byte(),
+        cut_width: [Width::Bits512, Width::Bits256, Width::Scalar][usize::from(options >> 4) % 3],
         ledger: Ledger::new(role, messages),
         witness: Witness::new(role),
         sent_raw: !messages,
@@ -126,12 +129,14 @@ impl Stage {
         let before = self.whole.transmit_size();
         let now = self.now;
         self.whole.handle_data(data, Some(now), &self.host);
-        for piece in cuts::pieces(data, self.cut_seed) {
-            self.cut.handle_data(piece, Some(now), &self.host);
-        }
-        if data.is_empty() {
-            self.cut.handle_data(data, Some(now), &self.host);
-        }
+        width::at_most(self.cut_width, || {
+            for piece in cuts::pieces(data, self.cut_seed) {
+                self.cut.handle_data(piece, Some(now), &self.host);
+            }
+            if data.is_empty() {
+                self.cut.handle_data(data, Some(now), &self.host);
+            }
+        });
         self.fed += data.len();
         // The end of a connection may take back what was not polled yet.
         self.answered += self.whole.transmit_size().saturating_sub(before);

@@ -15,6 +15,9 @@ use std::error::Error;
 use std::fmt;
 use std::mem::MaybeUninit;
 
+#[cfg(target_arch = "x86_64")]
+use crate::width::Width;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 const PADDING: u8 = b'=';
 
@@ -64,9 +67,10 @@ impl Path {
     pub fn is_available(self) -> bool {
         match self {
             Self::Scalar => true,
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => Width::Bits256.is_allowed() && is_x86_feature_detected!("avx2"),
             Self::Vbmi => {
-                is_x86_feature_detected!("avx512f")
+                Width::Bits512.is_allowed()
+                    && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vbmi")
             }

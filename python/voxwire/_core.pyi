@@ -1,7 +1,7 @@
 """The compiled core. Only ``voxwire.protocol`` and ``voxwire.audio`` import it; see there for the guide."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -182,6 +182,29 @@ class ServerHandshake:
         """A whole HTTP/1.1 answer with ``Content-Length`` and ``Connection: close``."""
 
 # --- events -------------------------------------------------------------------------------------------------------
+
+@final
+class Arrivals:
+    """Events that wait for an ``async for``: while there are any, each comes without a coroutine of its own.
+
+    One loop uses it; a waiting event leaves when what ``anext`` gave is awaited for the first time.
+    """
+
+    def __new__(cls, more: Callable[[], Awaitable[Any]]) -> Arrivals:
+        """Takes who is asked for an event where none waits."""
+
+    def put(self, events: list[Any]) -> None:
+        """Has these wait behind what waits already."""
+
+    def take(self) -> list[Any]:
+        """Takes all that waits, in order."""
+
+    def clear(self) -> None:
+        """Forgets what waits."""
+
+    def __bool__(self) -> bool: ...
+    def __aiter__(self) -> Arrivals: ...
+    def __anext__(self) -> Awaitable[Any]: ...
 
 @final
 class Audio:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from voxwire._core import (
     CLOSE_CODES,
     LIMITS,
+    Arrivals,
     Audio,
     Batch,
     Cancel,
@@ -32,6 +33,7 @@ from voxwire._core import (
 __all__ = [
     "CLOSE_CODES",
     "LIMITS",
+    "Arrivals",
     "Audio",
     "Batch",
     "Cancel",

@@ -11,6 +11,7 @@ from voxwire.client.inbox import joined
 from voxwire.client.options import check_per_input
 from voxwire.client.playable import Playable
 from voxwire.exceptions import ContextEnded, VoxwireError
+from voxwire.protocol import Arrivals
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
@@ -217,25 +218,24 @@ class Context(Playable):
 
     # --- events out
 
-    def __aiter__(self) -> Self:
+    def __aiter__(self) -> Arrivals:
         self._take_iteration()
-        return self
+        return self._arrivals()
 
     async def __anext__(self) -> Event:
-        if self._loop is not asyncio.get_running_loop():
-            self._check_inside()
-        taken = self._taken
-        if taken is None:
-            taken = await self.take_batch()
-            if len(taken) == 1:
-                return taken[0]
-            # From the end events leave one by one, and nothing keeps those that have left.
-            taken.reverse()
-            self._taken = taken
-        event = taken.pop()
-        if not taken:
-            self._taken = None
-        return event
+        self._take_iteration()
+        return await anext(self._arrivals())
+
+    def _arrivals(self) -> Arrivals:
+        if self._taken is None:
+            self._taken = Arrivals(self._next)
+        return self._taken
+
+    async def _next(self) -> Event:
+        taken = await self.take_batch()
+        if len(taken) > 1:
+            self._arrivals().put(taken[1:])
+        return taken[0]
 
     def batches(self, *, join: bool = False) -> Batches:
         """Returns an iterator over non-empty lists of events, as they were read.
@@ -252,9 +252,8 @@ class Context(Playable):
     async def take_batch(self) -> list[Event]:
         """Waits for events and takes those of the oldest read; raises as the iteration does."""
         self._take_iteration()
-        if self._taken is not None:
-            begun, self._taken = self._taken[::-1], None
-            return begun
+        if self._taken:
+            return self._taken.take()
         while not self._inbox:
             self._check_more()
             await self._inbox.wait()

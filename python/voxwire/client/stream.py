@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from voxwire.client.options import ContextOptions
     from voxwire.client.record import Outcome, Reason, Record
     from voxwire.client.wire import Services
-    from voxwire.protocol import Batch, Finished
+    from voxwire.protocol import Arrivals, Batch, Finished
 
 __all__ = ["Consumer", "Stream"]
 
@@ -78,7 +78,7 @@ class Stream:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = False
         self._inbox = Inbox()
-        self._taken: list[Event] | None = None
+        self._taken: Arrivals | None = None
         self._aligner: Aligner | None = None
         self._pieces: list[str] = []
         self._consumer: Consumer | None = None
@@ -148,7 +148,7 @@ class Stream:
 
     def _moved(self, audio: Audio) -> Audio:
         """The audio, behind that of the ids before."""
-        return Audio(audio.data, audio.format, audio.start_s + self._offset_s, audio.flush_id, self)
+        return Audio(audio.data, audio.format, audio.start_s + self._offset_s, audio.flush_id)
 
     def handle_lost(self, error: VoxwireError) -> None:
         """Learns that the connection ended."""
@@ -264,7 +264,8 @@ class Stream:
             self._describe(error)
         if outcome == "cancelled" and error is None:
             self._inbox.clear()
-            self._taken = None
+            if self._taken is not None:
+                self._taken.clear()
         self._wire.leave(how)
         self._inbox.wake()
         if self._consumer is not None:

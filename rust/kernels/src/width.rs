@@ -13,16 +13,21 @@ impl Width {
     pub const ALL: [Self; 3] = [Self::Scalar, Self::Bits256, Self::Bits512];
 
     /// Whether code of this width may run, as far as this limit goes; what the processor has is another question.
-    #[cfg(not(feature = "width"))]
     #[inline]
-    pub(crate) const fn is_allowed(self) -> bool {
-        true
-    }
-
-    #[cfg(feature = "width")]
     pub(crate) fn is_allowed(self) -> bool {
-        self <= WIDEST.get()
+        self <= widest()
     }
+}
+
+#[cfg(not(feature = "width"))]
+#[inline]
+const fn widest() -> Width {
+    Width::Bits512
+}
+
+#[cfg(feature = "width")]
+fn widest() -> Width {
+    WIDEST.get()
 }
 
 #[cfg(feature = "width")]

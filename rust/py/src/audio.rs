@@ -7,8 +7,8 @@ use pyo3::types::{PyBytes, PyString};
 use voxwire_audio::{Encoding, Format, Stream, transcode_into, transcoded_len};
 use voxwire_core::base64;
 
-use crate::buffers::{new_bytes, with_bytes};
 use crate::errors::{memory_error, type_error, value_error};
+use crate::raw::{new_bytes, with_bytes};
 
 /// Reads a `voxwire.audio.AudioFormat`.
 pub(crate) fn read_format(format: &Bound<'_, PyAny>) -> PyResult<Format> {

@@ -17,9 +17,9 @@ use voxwire_core::frame::Role;
 use voxwire_core::message::{TimestampKind, encode};
 
 use crate::audio::read_format;
-use crate::buffers::{new_bytes, with_bytes};
 use crate::errors::{command_error, value_error};
 use crate::events::{self, Owner};
+use crate::raw::{new_bytes, with_bytes};
 
 type Core = connection::Connection<Owner, Py<PyBytes>>;
 

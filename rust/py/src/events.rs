@@ -11,7 +11,7 @@ use voxwire_core::connection::{Closed as ClosedInfo, Failure, TimedOut};
 use voxwire_core::message::TimestampKind;
 use voxwire_core::message::json::Value;
 
-use crate::buffers::untrack;
+use crate::raw::new_audio;
 use crate::values;
 
 /// The Python objects that a context belongs to.
@@ -48,16 +48,7 @@ pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>>
             flush_id,
         } => {
             let Owner { context, format } = owner;
-            object(
-                py,
-                Audio {
-                    data,
-                    format,
-                    start_s,
-                    flush_id,
-                    context,
-                },
-            )
+            new_audio(data.into_bound(py), format, start_s, flush_id, Some(context))
         }
         Event::Timestamps {
             owner,
@@ -196,25 +187,13 @@ pub(crate) fn to_batches(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec
             _ => None,
         };
         batch.events.push(match event {
-            // The batch knows the context. Without it audio can be no part of a cycle, and the garbage collector would
-            // look at hundreds in vain after each read.
+            // The batch knows the context.
             CoreEvent::Audio {
                 owner,
                 data,
                 start_s,
                 flush_id,
-            } => {
-                let audio = Audio {
-                    data,
-                    format: owner.format,
-                    start_s,
-                    flush_id,
-                    context: py.None(),
-                };
-                let audio = Bound::new(py, audio)?;
-                untrack(&audio);
-                audio.into_any().unbind()
-            }
+            } => new_audio(data.into_bound(py), owner.format, start_s, flush_id, None)?,
             event => to_python(py, event)?,
         });
     }
@@ -234,52 +213,6 @@ pub(crate) fn to_batches(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec
         })
         .chain(others.into_iter().map(Ok))
         .collect()
-}
-
-/// A piece of audio of one context: whole samples, strictly decoded.
-#[pyclass(frozen, get_all, module = "voxwire._core")]
-pub(crate) struct Audio {
-    data: Py<PyBytes>,
-    format: Py<PyAny>,
-    start_s: f64,
-    flush_id: Option<u64>,
-    context: Py<PyAny>,
-}
-
-#[pymethods]
-impl Audio {
-    #[new]
-    #[pyo3(signature = (data, format, start_s, flush_id, context = None))]
-    fn new(
-        py: Python<'_>,
-        data: Py<PyBytes>,
-        format: Py<PyAny>,
-        start_s: f64,
-        flush_id: Option<u64>,
-        context: Option<Py<PyAny>>,
-    ) -> Self {
-        Self {
-            data,
-            format,
-            start_s,
-            flush_id,
-            context: context.unwrap_or_else(|| py.None()),
-        }
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> String {
-        let size = self.data.as_bytes(py).len();
-        format!(
-            "<Audio of {size} bytes, start_s={}, flush_id={}>",
-            self.start_s,
-            shown(self.flush_id)
-        )
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.context)?;
-        visit.call(&self.format)
-    }
 }
 
 /// Word or phoneme times of one context, as received.

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use voxwire_core::handshake;
 
-use crate::buffers::with_bytes;
 use crate::errors::value_error;
+use crate::raw::with_bytes;
 
 type Headers = Vec<(String, String)>;
 

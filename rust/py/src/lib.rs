@@ -1,12 +1,13 @@
 //! `voxwire._core`: translation between Python and the core. It holds no rule of the protocol.
 
+mod arrivals;
 mod audio;
-mod buffers;
 mod connection;
 mod constants;
 mod errors;
 mod events;
 mod handshake;
+mod raw;
 mod socket;
 mod tls;
 mod values;
@@ -16,13 +17,13 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use crate::arrivals::Arrivals;
+    #[pymodule_export]
     use crate::audio::{Resampler, decode_base64, encode_base64, transcode};
     #[pymodule_export]
     use crate::connection::Connection;
     #[pymodule_export]
-    use crate::events::{
-        Audio, Batch, Cancel, Closed, Failed, Finished, FlushDone, Message, Request, Timestamps, Unusable,
-    };
+    use crate::events::{Batch, Cancel, Closed, Failed, Finished, FlushDone, Message, Request, Timestamps, Unusable};
     #[pymodule_export]
     use crate::handshake::{ClientHandshake, ServerHandshake};
     #[pymodule_export]
@@ -33,6 +34,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("Audio", crate::raw::audio_type(module.py())?)?;
         crate::constants::add_to(module)
     }
 }

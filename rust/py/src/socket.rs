@@ -10,9 +10,9 @@ use pyo3::types::{PyBytes, PyDict};
 use voxwire_link::socket::{self, Received, SocketError};
 use voxwire_link::tls::{Tls, TlsError};
 
-use crate::buffers::with_bytes;
 use crate::connection::Connection;
 use crate::errors::value_error;
+use crate::raw::with_bytes;
 use crate::tls::TlsContext;
 
 /// What a read returns at the end of the stream.

@@ -15,6 +15,7 @@ from voxwire.protocol import Arrivals
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from types import TracebackType
 
     from voxwire.client import Client
@@ -251,25 +252,33 @@ class Context(Playable):
 
     async def take_batch(self) -> list[Event]:
         """Waits for events and takes those of the oldest read; raises as the iteration does."""
-        self._take_iteration()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop or self._left or self._consumer is not None:
+            self._take_iteration()
+        self._iterating = True
         if self._taken:
             return self._taken.take()
-        while not self._inbox:
-            self._check_more()
-            await self._inbox.wait()
-        return self._inbox.take()
+        inbox = self._inbox
+        while not inbox.holds:
+            if self._ended:
+                self._check_more()
+            # Here and not behind another coroutine: a chunk that comes alone finds the caches cold.
+            waiter = inbox.begin_wait(loop)
+            try:
+                await waiter
+            finally:
+                inbox.end_wait(waiter)
+        return inbox.take()
 
     def take_waiting(self) -> list[Event]:
         """Takes all that later reads have brought."""
         events: list[Event] = []
-        while self._inbox:
+        while self._inbox.holds:
             events += self._inbox.take()
         return events
 
     def _check_more(self) -> None:
-        """Ends the iteration where no more will come."""
-        if not self._ended:
-            return
+        """Ends the iteration, as no more will come."""
         if self._error is not None and not self._raised:
             self._raised = True
             raise self._error
@@ -306,11 +315,14 @@ class Batches:
 
     def __init__(self, context: Context, *, join: bool) -> None:
         self._context = context
-        self._join = join
+        self._next = self._take_joined if join else context.take_batch
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> list[Event]:
-        events = await self._context.take_batch()
-        return joined(events + self._context.take_waiting()) if self._join else events
+    def __anext__(self) -> Coroutine[Any, Any, list[Event]]:
+        return self._next()
+
+    async def _take_joined(self) -> list[Event]:
+        context = self._context
+        return joined(await context.take_batch() + context.take_waiting())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +9,8 @@ from voxwire.client.events import Audio, Phonemes, Words
 from voxwire.protocol import LIMITS
 
 if TYPE_CHECKING:
+    import asyncio
+
     from voxwire.client.events import Event
 
 __all__ = ["EVENT_BYTES", "Inbox", "joined", "size_bytes_of"]
@@ -22,31 +23,35 @@ class Inbox:
     """Lists of events as they were read, counted in bytes.
 
     Nothing is taken out before the taker runs: a cancelled wait loses none.
+
+    Attributes:
+        holds: Something waits to be taken.
+        size_bytes: How much.
     """
 
     # Most contexts never have more than one batch waiting, and a deque is dear.
-    __slots__ = ("_first", "_more", "_waiter", "size_bytes")
+    __slots__ = ("_first", "_more", "_waiter", "holds", "size_bytes")
 
     def __init__(self) -> None:
         self._first: tuple[list[Event], int] | None = None
         self._more: deque[tuple[list[Event], int]] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.holds = False
         self.size_bytes = 0
-
-    def __bool__(self) -> bool:
-        return self._first is not None
 
     def put(self, events: list[Event], size_bytes: int) -> None:
         """Appends a batch, which must not be empty, and wakes the waiter."""
         if self._first is None:
             self._first = (events, size_bytes)
+            self.holds = True
         else:
             if self._more is None:
                 self._more = deque()
             self._more.append((events, size_bytes))
         self.size_bytes += size_bytes
-        if self._waiter is not None:
-            self.wake()
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def take(self) -> list[Event]:
         """Takes the oldest batch; there must be one."""
@@ -55,33 +60,36 @@ class Inbox:
         events, size_bytes = self._first
         self.size_bytes -= size_bytes
         self._first = self._more.popleft() if self._more else None
+        self.holds = self._first is not None
         return events
 
     def clear(self) -> None:
         """Forgets all that is there."""
         self._first = self._more = None
+        self.holds = False
         self.size_bytes = 0
 
     def wake(self) -> None:
         """Lets the waiter look again."""
-        waiter, self._waiter = self._waiter, None
+        waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def wait(self) -> None:
-        """Waits for :meth:`wake`.
+    def begin_wait(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+        """Returns what ends with :meth:`put` or :meth:`wake`; whoever awaits it calls :meth:`end_wait` then.
 
         Raises:
             RuntimeError: Somebody waits already.
         """
         if self._waiter is not None:
             raise RuntimeError("a second consumer of one context: another task waits for its events")
-        waiter = self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await waiter
-        finally:
-            if self._waiter is waiter:
-                self._waiter = None
+        waiter = self._waiter = loop.create_future()
+        return waiter
+
+    def end_wait(self, waiter: asyncio.Future[None]) -> None:
+        """Lets another wait begin."""
+        if self._waiter is waiter:
+            self._waiter = None
 
 
 def size_bytes_of(event: Event) -> int:

@@ -84,7 +84,7 @@ class Playable(Stream):
         self._consumer = consumer
         if self._outcome == "finished":
             self._outcome = None
-        while self._inbox:
+        while self._inbox.holds:
             consumer.handle_events(self._inbox.take())
         if self._ended:
             consumer.handle_end(self._error)

@@ -123,9 +123,9 @@ class Stream:
         if size_bytes is None or self._offset_s or self._ended:
             self._handle_mixed(batch, now_s)
             return
-        events = batch.events
+        events = cast("list[Event]", batch.events)
         self._ledger.add_audio(size_bytes, now_s)
-        self._deliver(cast("list[Event]", events), size_bytes + EVENT_BYTES * len(events))
+        self._deliver(events, size_bytes + EVENT_BYTES * len(events))
 
     def _handle_mixed(self, batch: Batch, now_s: float) -> None:
         """Takes events one by one; those for the user are handed on together, and before an end is."""

@@ -119,24 +119,30 @@ class Transport(asyncio.BufferedProtocol):
             self._flush_again = True
             return
         self._flushing = True
+        connection = self.connection
+        # What merely came puts deadlines off, and a timer that fires too early looks again.
+        is_due_known = self._timer is not None
         try:
             while True:
                 self._flush_again = False
-                events = self.connection.poll_events()
+                events = connection.poll_events()
                 if events:
                     self.handler.handle_events(events)
                 # Events go first: a handler may still answer before a Close that the core has decided on.
-                data = self.connection.poll_transmit()
+                data = connection.poll_transmit()
                 if data:
                     self._write(data)
+                    is_due_known = False
                 if events and isinstance(events[-1], Closed):
                     self._finish(events[-1])
+                    is_due_known = False
                 # Without bytes to send, the core has nothing new to tell either.
                 if not data and not self._flush_again:
                     break
         finally:
             self._flushing = False
-        self._arm_timer()
+        if not is_due_known:
+            self._arm_timer()
 
     def send(self) -> None:
         """Writes what ``send_*`` of an open connection has put into the core: no event and no deadline comes of those.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from suite.summary import Cells
 
-ROW, PANEL, NAMES, GAP = 24, 170, 290, 18
+ROW, PANEL, NAMES, GAP = 24, 170, 330, 18
 TOP, BOTTOM = 26, 26
 VALUE_ROOM = 46
 

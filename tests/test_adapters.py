@@ -8,7 +8,7 @@ import pytest
 
 from voxwire.audio import AudioFormat
 from voxwire.exceptions import FormatRefused, SinkClosed, SinkError, SinkLost
-from voxwire.sinks import Address, AsyncSink, ThreadSink
+from voxwire.sinks import Address, AsyncSink, FormatPattern, ThreadSink
 from voxwire.testing.sinks import RecordingWake, SinkConformance
 
 MONO = AudioFormat()
@@ -137,6 +137,15 @@ def test_thread_sink_refuses_other_formats_by_name(wake):
         Recorder().open([AudioFormat("pcm_f32le", 48000)], wake)
 
 
+def test_a_pattern_of_no_format_is_refused_where_it_is_written():
+    with pytest.raises(ValueError, match="unknown encoding 'wav'"):
+        FormatPattern("wav")
+    with pytest.raises(ValueError, match="0 channels"):
+        FormatPattern(channels=0)
+    with pytest.raises(TypeError, match="sample_rate must be of type int"):
+        FormatPattern(sample_rate="24000")  # type: ignore[arg-type]
+
+
 def test_write_never_blocks_and_wakes_once_when_half_is_free(wake):
     gate = Gate()
     sink = Recorder(gate=gate)
@@ -218,6 +227,119 @@ def test_loss_carries_the_errno_and_counts_only_what_was_sent(wake):
     assert (final.played, final.discarded) == (480, 960)
     sink.close()
     assert sink.calls[-1] == ("stop", 960)
+
+
+def test_what_is_held_counts_once_it_is_heard(wake):
+    sink = Recorder()
+    held = 0
+    sink.held = lambda: held
+    sink.open([MONO], wake)
+    held = 300
+    sink.write(bytes(2 * 1000))
+    sink.finish()
+    assert wake.wait(5)
+    assert sink.position().played == 700
+    held = 100
+    assert sink.position().played == 900
+    # A reading that comes late takes nothing back.
+    held = 200
+    assert sink.position().played == 900
+    final = sink.clear()
+    assert (final.played, final.discarded) == (1000, 0)
+    # What is held now belongs to the segment before.
+    sink.write(bytes(2 * 50))
+    sink.finish()
+    assert wake.wait(5)
+    assert sink.position().played == 0
+    held = 20
+    assert sink.position().played == 30
+    sink.close()
+
+
+def test_what_was_held_at_a_loss_is_not_played(wake):
+    sink = Recorder()
+    sink.held = lambda: 300
+    sink.open([MONO], wake)
+    sink.write(bytes(2 * 1000))
+    sink.finish()
+    assert wake.wait(5)
+    sink.gate = Gate()
+    sink.gate.broken = OSError(errno.EPIPE, "Broken pipe")
+    sink.gate.permits.release()
+    sink.write(bytes(2 * 10))
+    assert wake.wait(5)
+    final = sink.clear()
+    assert (final.written, final.played, final.discarded) == (1010, 700, 310)
+    sink.close()
+
+
+def test_the_author_states_a_bound_and_counts_underruns(wake):
+    class Encoder(Recorder):
+        def send(self, data):
+            super().send(data)
+            self.bound = 400
+            self.xruns += 1
+
+    sink = Encoder()
+    sink.open([MONO], wake)
+    assert (sink.position().bound, sink.position().xruns) == (0, 0)
+    sink.write(bytes(2 * 300))
+    sink.finish()
+    assert wake.wait(5)
+    # No more can be wrong than what is said to be played.
+    position = sink.position()
+    assert (position.played, position.bound, position.xruns) == (300, 300, 1)
+    sink.write(bytes(2 * 300))
+    sink.finish()
+    assert wake.wait(5)
+    assert (sink.position().played, sink.position().bound) == (600, 400)
+    final = sink.clear()
+    assert (final.played, final.bound, final.xruns) == (600, 400, 2)
+    assert (sink.position().bound, sink.position().xruns) == (0, 2)
+    sink.close()
+
+
+def test_idle_is_called_while_nothing_comes(wake):
+    idle = threading.Semaphore(0)
+
+    class Idler(Recorder):
+        idle_ms = 5
+
+        def idle(self):
+            self.calls.append(("idle", len(self.data)))
+            idle.release()
+
+    sink = Idler()
+    sink.open([MONO], wake)
+    sink.write(bytes(2 * 10))
+    for _ in range(3):
+        assert idle.acquire(timeout=5)
+    sink.write(bytes(2 * 10))
+    sink.finish()
+    assert wake.wait(5)
+    assert idle.acquire(timeout=5)
+    sink.close()
+    assert len(sink.data) == 40
+    assert [call for call in sink.calls if call[0] != "idle"] == [("start", MONO), ("drained", 40), ("stop", 40)]
+    assert ("idle", 20) in sink.calls
+
+
+def test_pending_is_what_waits(wake):
+    gate = Gate()
+    sink = Recorder(gate=gate)
+    assert sink.pending == 0
+    sink.open([MONO], wake)
+    sink.write(bytes(2 * 1000))
+    assert gate.arrived.acquire(timeout=5)
+    assert sink.pending == 520
+    gate.permits.release()
+    assert gate.arrived.acquire(timeout=5)
+    assert sink.pending == 40
+    gate.permits.release()
+    assert gate.arrived.acquire(timeout=5)
+    assert sink.pending == 0
+    gate.permits.release()
+    sink.close()
 
 
 def test_failing_start_leaves_the_sink_closed(wake):

@@ -64,6 +64,7 @@ def test_options_are_parsed_and_defaults_filled_in():
     address = parse_address("rtp://h:1?ptime=30&atomic=1", OPTIONS)
     assert address.options == {"ptime": 30, "encoding": "pcmu", "atomic": True}
     assert str(address) == "rtp:h:1"
+    assert parse_address("rtp://h:1?atomic=off", OPTIONS).options["atomic"] is False
 
 
 @pytest.mark.parametrize(

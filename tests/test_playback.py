@@ -40,6 +40,7 @@ class Device:
 
     api_version = 1
     options: ClassVar[dict] = {}
+    inline = True
 
     def __init__(self, *, formats=ANY, buffer=1 << 30, can_clear=True, can_pause=True, lead_ms=0):
         self._capabilities = Capabilities(formats, "device", "measured", can_clear, can_pause, lead_ms)

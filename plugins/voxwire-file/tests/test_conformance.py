@@ -1,10 +1,11 @@
-"""Both sinks pass the public kit, on files and on pipes."""
+"""Both sinks pass the public kit, with every container and option, on files and on pipes."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import threading
+from types import MappingProxyType
 
 import pytest
 
@@ -13,10 +14,10 @@ from voxwire.testing import SinkConformance
 from voxwire_file import FileSink, RawSink
 
 
-class TestFile(SinkConformance):
+class TestWav(SinkConformance):
     kind = FileSink
     suffix = ".wav"
-    atomic = False
+    options = MappingProxyType({})
     numbers = itertools.count()
 
     @pytest.fixture(autouse=True)
@@ -27,35 +28,61 @@ class TestFile(SinkConformance):
     def make(self):
         # One name in eight: many openings must not fill the disk, and two open sinks must not share a file.
         self.latest = self.folder / f"{next(self.numbers) % 8}{self.suffix}"
-        return self.kind(Address("file", str(self.latest), {"atomic": self.atomic}))
+        return self.kind(Address("file", str(self.latest), self.options))
 
     def lose(self, sink):
         self.latest.unlink()
         return True
 
 
-class TestAtomicFile(TestFile):
-    atomic = True
-    open_close_cycles = 1000
+class TestAtomicWav(TestWav):
+    options = MappingProxyType({"atomic": True})
+    # Each is synced to the disk.
+    open_close_cycles = 200
 
     def lose(self, sink):
         self.latest.with_name(self.latest.name + ".part").unlink()
         return True
 
 
-class TestRaw(TestFile):
+class TestRealtimeWav(TestWav):
+    options = MappingProxyType({"realtime": True})
+    open_close_cycles = 1000
+
+
+class TestRealtimeWavWithGaps(TestRealtimeWav):
+    options = MappingProxyType({"realtime": True, "keep_gaps": True})
+
+
+class TestRaw(TestWav):
     kind = RawSink
     suffix = ".pcm"
+
+
+class TestFlac(TestWav):
+    suffix = ".flac"
+    open_close_cycles = 1000
+
+
+class TestOpus(TestFlac):
+    suffix = ".opus"
+
+
+class TestRealtimeOpus(TestOpus):
+    options = MappingProxyType({"realtime": True})
+    open_close_cycles = 200
 
 
 class TestRawPipe(SinkConformance):
     """A FIFO with a reader that keeps up, until it is told to leave."""
 
+    kind = RawSink
+    options = MappingProxyType({})
     open_close_cycles = 200
 
     @pytest.fixture(autouse=True)
     def _reader(self, tmp_path):
-        self.path = tmp_path / "fifo"
+        self.path = tmp_path / "fifo.wav"
         os.mkfifo(self.path)
         # Opened for both, so that neither end waits for the other.
         self.descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
@@ -75,8 +102,16 @@ class TestRawPipe(SinkConformance):
         os.close(self.descriptor)
 
     def make(self):
-        return RawSink(Address("raw", str(self.path), {"atomic": False}))
+        return self.kind(Address("file", str(self.path), self.options))
 
     def lose(self, sink):
         self.leave.set()
         return True
+
+
+class TestWavPipe(TestRawPipe):
+    kind = FileSink
+
+
+class TestRealtimePipe(TestRawPipe):
+    options = MappingProxyType({"realtime": True})

@@ -1,4 +1,4 @@
-"""The command line: ``voxwire say | serve | sinks | engines | voices | bench``. One file a command."""
+"""The command line: ``voxwire say | serve | sinks | engines | voices | bench | trace``. One file a command."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from voxwire.cli.failure import report
 from voxwire.cli.say import say
 from voxwire.cli.serve import serve
 from voxwire.cli.sinks import sinks
+from voxwire.cli.trace import trace
 from voxwire.cli.voices import voices
 from voxwire.protocol import __version__
 
@@ -34,7 +35,7 @@ def voxwire(log_level: str) -> None:
     logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
 
-for command in (say, serve, sinks, engines, voices, bench):
+for command in (say, serve, sinks, engines, voices, bench, trace):
     voxwire.add_command(command)
 
 

@@ -29,7 +29,7 @@ def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: boo
     for number, column in enumerate(columns):
         # What the row is called by is never shortened: it is there to be copied.
         widest = max((len(_cell(row.get(column))) for row in rows), default=0) if number == 0 else None
-        table.add_column(column, min_width=widest, no_wrap=number == 0)
+        table.add_column(column, min_width=widest, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column))) for column in columns))
     Console(width=None if sys.stdout.isatty() else _UNFOLDED).print(table)

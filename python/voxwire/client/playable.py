@@ -9,7 +9,7 @@ from voxwire.client.stream import Stream
 from voxwire.exceptions import VoxwireError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from voxwire.client.events import Word
     from voxwire.client.stream import Consumer
@@ -46,9 +46,18 @@ class Playable(Stream):
         return self._ledger.words
 
     @property
+    def started_at_s(self) -> float | None:
+        """Moment of the first push, on ``time.monotonic``: the zero of the record's times. None before."""
+        return self._ledger.started_at_s
+
+    @property
     def complete(self) -> bool:
         """All pushed text was spoken: the server answered our close."""
         return self._complete
+
+    def watch_text(self, watcher: Callable[[str], None]) -> None:
+        """Has ``watcher`` called with each piece of text from now on, in the turn that sends it."""
+        self._text_watcher = watcher
 
     def fix_format(self, audio_format: AudioFormat) -> None:
         """Fixes the format, before the first input."""

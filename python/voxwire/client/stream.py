@@ -15,6 +15,8 @@ from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, Voxw
 from voxwire.protocol import Failed, Timestamps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from voxwire.client.events import Event
     from voxwire.client.options import ContextOptions
     from voxwire.client.record import Outcome, Reason, Record
@@ -67,6 +69,7 @@ class Stream:
         "_refusing",
         "_services",
         "_taken",
+        "_text_watcher",
         "_wire",
     )
 
@@ -81,6 +84,7 @@ class Stream:
         self._taken: Arrivals | None = None
         self._aligner: Aligner | None = None
         self._pieces: list[str] = []
+        self._text_watcher: Callable[[str], None] | None = None
         self._consumer: Consumer | None = None
         self._iterating = False
         self._feeding = 0
@@ -231,6 +235,8 @@ class Stream:
         self._pieces.append(text)
         if self._aligner is not None:
             self._aligner.push(text)
+        if self._text_watcher is not None:
+            self._text_watcher(text)
 
     def fail(self, error: VoxwireError) -> None:
         """The connection or the place that an input needed could not be had."""

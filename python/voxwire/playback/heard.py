@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ class Certainty:
 class Heard:
     """What the listener heard of a context.
 
-    ``text + rest`` is the text that was pushed. The three tuples hold every word whose times are known, in order.
+    ``text + rest`` is the text that was pushed. The three tuples hold every word whose times are known, in order. Less
+    than a frame of the audio decides nothing, as no time of a word is exact to that: a word that ends so little behind
+    ``played_s``, or begins so little before it, is given ``played_s`` itself as that time.
 
     Attributes:
         text: The pushed text up to the end of the last heard word.
@@ -53,7 +55,13 @@ class Heard:
 
 
 def join_heard(
-    pushed_text: str, words: Sequence[Word], played_s: float, certainty: Certainty, *, complete: bool = False
+    pushed_text: str,
+    words: Sequence[Word],
+    played_s: float,
+    certainty: Certainty,
+    *,
+    complete: bool = False,
+    slack_s: float = 0.0,
 ) -> Heard:
     """Returns what was heard of a text.
 
@@ -63,17 +71,18 @@ def join_heard(
         played_s: Seconds that were played.
         certainty: How far to trust them.
         complete: All of the text was spoken and its times are known, so no word is still to come.
+        slack_s: Less than this missing at the end of a word, or played of its beginning, is nothing: under a frame.
     """
     heard: list[Word] = []
     half_heard: list[Word] = []
     unheard: list[Word] = []
     last = -1
     for index, word in enumerate(words):
-        if word.end_s <= played_s:
-            heard.append(word)
+        if word.end_s - slack_s <= played_s:
+            heard.append(word if word.end_s <= played_s else replace(word, end_s=played_s))
             last = index
-        elif word.start_s >= played_s:
-            unheard.append(word)
+        elif word.start_s + slack_s >= played_s:
+            unheard.append(word if word.start_s >= played_s else replace(word, start_s=played_s))
         else:
             half_heard.append(word)
     end = _text_end(pushed_text, words, last, complete=complete)

@@ -7,6 +7,7 @@ the sink's wake brings the rest, and a timer watches over what has no wake. Ther
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import time
 from typing import TYPE_CHECKING, Self
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from voxwire.audio import AudioFormat
+    from voxwire.playback.track import OnOver
     from voxwire.sinks import Capabilities, Opened, Position, Sink
 
 __all__ = ["CLOSE_TIMEOUT_S", "STALL_TIMEOUT_S", "Output", "open_sink"]
@@ -80,7 +82,8 @@ class Output:
         self._blocked = False
         self._sink_paused = False
         self._progress: tuple[int, int, int] = (0, 0, 0)
-        self._progress_at = 0.0
+        #: None while there is nothing to watch.
+        self._progress_at: float | None = None
 
     @property
     def sink(self) -> Sink:
@@ -109,11 +112,15 @@ class Output:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._idle is not None:
-            for track in [track for track in self._tracks if track.paused or not track.ended]:
-                self.cut(track)
-                track.on_over(SinkClosed("the output was closed before its playback had ended"))
-            await self._idle.wait()
+        try:
+            if kind is None and self._idle is not None:
+                for track in [track for track in self._tracks if track.paused or not track.ended]:
+                    self.cut(track)
+                    track.on_over(SinkClosed("the output was closed before its playback had ended"))
+                await self._idle.wait()
+        finally:
+            # Also where the wait is cancelled: then it stops at once.
+            self.start_close()
         failure = await self.close()
         if kind is None and failure is not None and self._lost is None:
             raise failure
@@ -175,16 +182,18 @@ class Output:
 
     # --- tracks ---
 
-    def add(self, on_over: Callable[[VoxwireError | None], None]) -> Track:
-        """Adds a track behind all others.
+    def add(self, on_over: OnOver, make: Callable[[AudioFormat, OnOver], Track] = Track) -> Track:
+        """Adds a track, made by ``make``, behind all others.
 
         Raises:
             SinkClosed: The sink is not open.
+            SinkError: It was lost.
         """
+        self.check()
         opened = self._host.opened
-        if opened is None or self._idle is None or self._host.closing:
+        if opened is None or self._idle is None:
             raise SinkClosed(f"{self.name} is not open")
-        track = Track(opened.format, on_over)
+        track = make(opened.format, on_over)
         self._tracks.append(track)
         self._idle.clear()
         return track
@@ -214,12 +223,11 @@ class Output:
         faded: asyncio.Future[None] | None = None
         try:
             tail = self._clear(track, fade_ms) if track.written and self._lost is None else b""
-            self._drop(track)
             if tail:
+                # Before the track goes: an output that is being left would take the moment between for its end.
                 faded = self._play_tail(tail, track.format)
-            if self._sink_paused and not (self._tracks and self._tracks[0].paused):
-                self._sink_paused = False
-                self._host.call("resume")
+            self._drop(track)
+            self._let_go()
         except VoxwireError as error:
             self._lose(error)
         track.drop()
@@ -285,8 +293,10 @@ class Output:
             first = self._host.position() if track.first_written_at is None else None
             taken = self._host.write(piece[: offered * frame_bytes], offered)
             if taken:
-                if track.first_written_at is None:
+                if first is not None:
                     track.first_written_at = time.monotonic()
+                    for other in self._tracks[: self._tracks.index(track)]:
+                        other.follow(first)
                 track.wrote(taken, self._segment_written, first)
                 self._segment_written += taken
             if taken < offered:
@@ -319,6 +329,7 @@ class Output:
             self._end(head, None)
             if self._tracks and self._tracks[0].paused and self._tracks[0].written:
                 self._pause_sink()
+            self._let_go()
             self._hand_over()
             position = self._host.position()
         self._finish()
@@ -355,15 +366,14 @@ class Output:
             return
         now = self._now()
         progress = (position.segment, position.written, position.played)
-        if progress != self._progress:
+        if progress != self._progress or self._progress_at is None:
             self._progress = progress
             self._progress_at = now
         head = self._tracks[0]
         draining = head.drained and head.written > head.played
         limited = head.limit is not None and head.written > head.limit
-        if not (self._blocked or draining or limited) or any(track.paused for track in self._tracks):
+        if self._sink_paused or not (self._blocked or draining or limited):
             self._disarm()
-            self._progress_at = now
             return
         if now - self._progress_at >= STALL_TIMEOUT_S:
             raise DrainTimeout(f"{self.name} played nothing for {STALL_TIMEOUT_S:g} s")
@@ -389,10 +399,9 @@ class Output:
         for other in self._tracks:
             other.update(final)
         tail = b""
-        if fade_ms and final.discarded:
-            frames = round(track.format.sample_rate * fade_ms / 1000)
-            rest = b"".join(track.unplayed())[: frames * track.format.frame_bytes]
-            tail = fade_out(rest, track.format) if rest else b""
+        # Only what sounds can fade: neither a track that waits for its turn nor one that is held.
+        if fade_ms and final.discarded and track.played and not self._sink_paused:
+            tail = fade_out(track.following(round(track.format.sample_rate * fade_ms / 1000)), track.format)
         for other in self._tracks:
             if other is not track:
                 other.rewind()
@@ -432,6 +441,12 @@ class Output:
             return
         self._sink_paused = True
 
+    def _let_go(self) -> None:
+        """Ends the pause of a sink whose pausing track is gone."""
+        if self._sink_paused and not (self._tracks and self._tracks[0].paused):
+            self._sink_paused = False
+            self._host.call("resume")
+
     def _drop(self, track: Track) -> None:
         if track in self._tracks:
             self._tracks.remove(track)
@@ -458,7 +473,7 @@ class Output:
         for track in tracks:
             if position is not None:
                 track.update(position)
-            track.finish(error)
+            track.finish(_own(error))
         if self._idle is not None:
             self._idle.set()
 
@@ -483,10 +498,12 @@ class Output:
         return asyncio.get_running_loop().time()
 
     def _arm(self, delay_s: float) -> None:
-        self._disarm()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._timed)
 
     def _disarm(self) -> None:
+        self._progress_at = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -494,3 +511,10 @@ class Output:
     def _timed(self) -> None:
         self._timer = None
         self.pump()
+
+
+def _own(error: VoxwireError) -> VoxwireError:
+    """The same error for one of several contexts, which makes it its own by its id and its record."""
+    own = copy.copy(error)
+    own.__cause__ = error.__cause__
+    return own

@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from voxwire.audio import Resampler, transcode
 from voxwire.client.events import Audio
-from voxwire.exceptions import SinkError, VoxwireError
+from voxwire.exceptions import FormatRefused, SinkError, VoxwireError
 from voxwire.playback.heard import Certainty, Heard, join_heard, sentence_end, word_end
 from voxwire.playback.negotiation import format_to_request, formats_to_offer
 from voxwire.playback.output import CLOSE_TIMEOUT_S, Output, open_sink
+from voxwire.playback.track import Track
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from voxwire.audio import AudioFormat
     from voxwire.client.events import Event, Word
+    from voxwire.playback.track import OnOver
 
 __all__ = ["Playable", "Playback", "play"]
 
 _INTERRUPT_TIMEOUT_S = 2.0
+_STARVING_LOOK_S = 0.1
 _LONGEST_FADE_MS = 1000
+# Times of words are no whole frames: resampling rounds audio to half a frame, and servers round what they tell.
+_SLACK_FRAMES = 0.75
 
 
 # ruff: noqa: D102 - the members of the protocol below are described where the context has them
@@ -57,10 +62,15 @@ class Playable(Protocol):
     def end_failed(self, error: VoxwireError, /) -> None: ...
 
 
-async def play(context: Playable, sink: str | Output) -> Playback:
+async def play(context: Playable, sink: str | Output, *, make: Callable[..., Playback] | None = None) -> Playback:
     """Plays a context; ``Context.play`` is this.
 
     Before the first push the sink is asked what it can do and the server for that; after it the audio is transcoded.
+
+    Args:
+        context: The context.
+        sink: An address, or an output inside its block.
+        make: What makes the playback, with the arguments of ``Playback``; None for that itself.
 
     Raises:
         RuntimeError: The context has a consumer, or the output is used outside its block.
@@ -85,7 +95,7 @@ async def play(context: Playable, sink: str | Output) -> Playback:
         opened = await output.open(formats_to_offer(output.capabilities, wanted))
         if context.format is None:
             context.fix_format(context.requested_format or format_to_request(opened.format))
-        playback = Playback(context, output, owned=owned)
+        playback = (make or Playback)(context, output, owned=owned)
         try:
             context.attach(playback)
         except BaseException:
@@ -106,20 +116,29 @@ class Playback:
     Times are seconds of the context's own audio, from its first sample.
     """
 
-    def __init__(self, context: Playable, output: Output, *, owned: bool) -> None:
+    def __init__(
+        self,
+        context: Playable,
+        output: Output,
+        *,
+        owned: bool,
+        make_track: Callable[[AudioFormat, OnOver], Track] = Track,
+    ) -> None:
         self._context = context
         self._output = output
         self._owned = owned
         self._loop = asyncio.get_running_loop()
-        self._track = output.add(self._track_over)
+        self._converter = _converter(context, output)
+        self._track = output.add(self._track_over, make_track)
         self._target = self._track.format
-        self._converter: Resampler | None = None
-        self._source: AudioFormat | None = None
         self._input_ended = False
         self._interrupted = False
         self._abandoned = False
         self._starving: asyncio.TimerHandle | None = None
-        self._at_sentence = False
+        self._moved: tuple[int, int] | None = None
+        self._moved_at = 0.0
+        #: Where in the audio the end of a sentence was asked for that is still to be found.
+        self._sentence_from_s: float | None = None
         self._error: Exception | None = None
         self._final: Heard | None = None
         #: Done once all is over and a sink of our own is closed; never holds an exception, so that nobody has to look.
@@ -208,7 +227,7 @@ class Playback:
         """Takes what one read brought for the context, in its turn."""
         for event in events:
             if not isinstance(event, Audio):
-                if self._at_sentence and self._final is None:
+                if self._final is None:
                     self._look_for_sentence()
             elif not self._input_ended:
                 self._track.feed(event.data if event.format == self._target else self._convert(event))
@@ -249,10 +268,6 @@ class Playback:
     # --- the way of the audio ---
 
     def _convert(self, event: Audio) -> bytes:
-        if self._source is None:
-            self._source = event.format
-            if event.format.sample_rate != self._target.sample_rate:
-                self._converter = Resampler(event.format, self._target)
         if self._converter is not None:
             return self._converter.process(event.data)
         return transcode(event.data, event.format, self._target)
@@ -287,14 +302,20 @@ class Playback:
         if self._starving is not None:
             self._starving.cancel()
         self._final = self._measure()
-        self._context.set_heard(self._final, first_sound_at_s=self._track.first_written_at, underruns=self._track.xruns)
+        self._context.set_heard(self._final, first_sound_at_s=self._track.first_played_at, underruns=self._track.xruns)
 
     def _measure(self) -> Heard:
         played_s = self.played_s
         quality = self._track.quality or self._output.capabilities.position
-        certainty = Certainty(quality, self._track.bound / self._target.sample_rate)
-        words = self._context.words
-        return join_heard(self._context.pushed_text, words, played_s, certainty, complete=self._context.complete)
+        rate = self._target.sample_rate
+        return join_heard(
+            self._context.pushed_text,
+            self._context.words,
+            played_s,
+            Certainty(quality, self._track.bound / rate),
+            complete=self._context.complete,
+            slack_s=_SLACK_FRAMES / rate,
+        )
 
     def _conclude(self) -> None:
         """Closes a sink of our own, behind a fade, then declares the end."""
@@ -339,19 +360,22 @@ class Playback:
         if at == "word":
             self._limit(word_end(self._context.words, played_s))
         else:
-            self._at_sentence = True
+            self._sentence_from_s = played_s
             self._look_for_sentence()
         if self._final is None:
             self._watch_starving()
 
     def _look_for_sentence(self) -> None:
-        end_s = sentence_end(self._context.words, self.played_s)
+        if self._sentence_from_s is None:
+            return
+        # The sentence that sounded when it was asked for: by the time its words come another may sound.
+        end_s = sentence_end(self._context.words, self._sentence_from_s)
         if end_s is not None:
-            self._at_sentence = False
+            self._sentence_from_s = None
             self._limit(end_s)
         elif self._input_ended:
             # No known word ends it, and no more will come: its end is the end of the audio.
-            self._at_sentence = False
+            self._sentence_from_s = None
             self._input_over()
 
     def _limit(self, end_s: float) -> None:
@@ -370,18 +394,18 @@ class Playback:
         self._context.end_interrupted()
 
     def _watch_starving(self) -> None:
-        before = (self._track.total, self._track.played)
-
-        def look() -> None:
-            if self._final is not None:
-                return
-            self._output.refresh(self._track)
-            if (self._track.total, self._track.played) == before:
-                self._stop(0)
-            else:
-                self._watch_starving()
-
-        self._starving = self._loop.call_later(_INTERRUPT_TIMEOUT_S, look)
+        """Stops once nothing has come and nothing was played for 2 s."""
+        self._output.refresh(self._track)
+        if self._final is not None:
+            return
+        now = self._loop.time()
+        standing = (self._track.total, self._track.played)
+        if standing != self._moved:
+            self._moved, self._moved_at = standing, now
+        if now - self._moved_at >= _INTERRUPT_TIMEOUT_S:
+            self._stop(0)
+            return
+        self._starving = self._loop.call_later(min(_STARVING_LOOK_S, _INTERRUPT_TIMEOUT_S), self._watch_starving)
 
     def _check_loop(self) -> None:
         running: asyncio.AbstractEventLoop | None = None
@@ -389,3 +413,18 @@ class Playback:
             running = asyncio.get_running_loop()
         if running is not self._loop:
             raise RuntimeError("playback is used outside the event loop it was started in")
+
+
+def _converter(context: Playable, output: Output) -> Resampler | None:
+    """What brings the audio of a context to the rate of the sink, where the server cannot.
+
+    Raises:
+        FormatRefused: Nothing does.
+    """
+    source, target = context.format, output.format
+    if source is None or target is None or source.sample_rate == target.sample_rate:
+        return None
+    try:
+        return Resampler(source, target)
+    except ValueError as error:
+        raise FormatRefused(f"{output.name} plays {target}, to which {source} cannot be converted: {error}") from error

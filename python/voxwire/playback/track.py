@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from voxwire.exceptions import VoxwireError
     from voxwire.sinks import Position
 
+    OnOver = Callable[[VoxwireError | None], None]
+
 __all__ = ["Track"]
 
 
@@ -26,7 +28,7 @@ class Track:
         on_over: Called once, when all was played, or with the error that ended it.
     """
 
-    def __init__(self, audio_format: AudioFormat, on_over: Callable[[VoxwireError | None], None]) -> None:
+    def __init__(self, audio_format: AudioFormat, on_over: OnOver) -> None:
         self.format = audio_format
         self.on_over = on_over
         self.total = 0
@@ -40,9 +42,13 @@ class Track:
         self.over = False
         #: Frames after which nothing is to be played, or None.
         self.limit: int | None = None
+        #: Moment of the first hand-over, and of the first frame played, on ``time.monotonic``; None before.
         self.first_written_at: float | None = None
+        self.first_played_at: float | None = None
         self.xruns = 0
         self._xruns_before: int | None = None
+        self._xruns_after: int | None = None
+        self._sink_was_idle = False
         self._pending: deque[memoryview] = deque()
         self._kept: deque[tuple[int, memoryview]] = deque()
         self._base_frame = 0
@@ -94,6 +100,7 @@ class Track:
         """The sink has taken that many frames of the next piece; they begin at that frame of its segment."""
         if position is not None:
             self._xruns_before = position.xruns
+            self._sink_was_idle = position.played >= position.written
         if self.kept == 0 or not self._kept:
             self._base_frame = segment_frame
             self._base_index = self.written
@@ -105,20 +112,33 @@ class Track:
         self._kept.append((self.written, piece))
         self.written += frames
 
+    def follow(self, position: Position) -> None:
+        """Another track is handed over behind this one from now on: an underrun from here on is that one's."""
+        if self._xruns_after is None:
+            self._xruns_after = position.xruns
+
     def update(self, position: Position) -> bool:
         """Takes in where the sink stands, in the segment that the track was written to; True if more was played."""
         self.quality = position.quality
         self.bound = position.bound
         if self._xruns_before is not None:
-            self.xruns = position.xruns - self._xruns_before
+            self.xruns = (position.xruns if self._xruns_after is None else self._xruns_after) - self._xruns_before
         index = self._base_index + position.played - self._base_frame
         if not self._kept or index <= self.played:
             return False
+        if self.first_played_at is None:
+            self.first_played_at = self._began_at(position, index)
         self.played = min(index, self.written)
         frame_bytes = self.format.frame_bytes
         while self._kept and self._kept[0][0] + len(self._kept[0][1]) // frame_bytes <= self.played:
             self._kept.popleft()
         return True
+
+    def _began_at(self, position: Position, played: int) -> float | None:
+        """When the first frame sounded: at once in a sink that had nothing to play, else as the clock tells."""
+        if self._sink_was_idle or self.first_written_at is None:
+            return self.first_written_at
+        return max(self.first_written_at, position.at_ns / 1e9 - played / self.format.sample_rate)
 
     def rewind(self) -> None:
         """A clear has thrown away what was not played: it waits again."""
@@ -126,6 +146,10 @@ class Track:
         self.written = self.played
         self._kept.clear()
         self._pending.extendleft(reversed(pieces))
+
+    def following(self, frames: int) -> bytes:
+        """What would be played next, that many frames of it at most."""
+        return b"".join([*self.unplayed(), *self._pending])[: frames * self.format.frame_bytes]
 
     def unplayed(self) -> list[memoryview]:
         """What was handed over and not played, in order."""

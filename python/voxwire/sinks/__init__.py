@@ -7,6 +7,7 @@ from voxwire.sinks.address import flag, parse_address, split_address
 from voxwire.sinks.contract import (
     Address,
     Capabilities,
+    Clock,
     FormatPattern,
     Opened,
     Option,
@@ -24,6 +25,7 @@ __all__ = [
     "Address",
     "AsyncSink",
     "Capabilities",
+    "Clock",
     "FormatPattern",
     "Opened",
     "Option",

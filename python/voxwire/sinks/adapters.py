@@ -28,12 +28,14 @@ import concurrent.futures
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 from voxwire.exceptions import SinkClosed, SinkError, SinkLost, Unsupported
 from voxwire.sinks.contract import (
     Address,
     Capabilities,
+    Clock,
     FormatPattern,
     Opened,
     Option,
@@ -70,19 +72,23 @@ class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `s
         close_timeout_s: How long ``close`` waits for ``send`` to return, and, where ``can_clear`` is False, for what
             was taken to be sent; it ends within twice this time.
         latency_ms: Fixed delay between ``send`` and the ear.
+        bound: Frames by which ``played`` may be off (see ``Position``); the author sets it before ``send`` returns.
+        xruns: Underruns since the open, which the author counts.
     """
 
     api_version: ClassVar[int] = 1
     options: ClassVar[Mapping[str, Option]] = {}
 
     formats: tuple[AudioFormat | FormatPattern, ...] = (FormatPattern(),)
-    clock: Literal["device", "timer", "remote", "none"] = "none"
+    clock: Clock = "none"
     quality: Quality = "sent"
     can_clear: bool = True
     max_lead_ms: int = 0
     buffer_ms: int = 200
     piece_ms: int = 20
     latency_ms: int = 0
+    bound: int = 0
+    xruns: int = 0
     close_timeout_s: float = 0.8
 
     def __init__(self, address: Address) -> None:
@@ -99,6 +105,24 @@ class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `s
     def lost(self) -> bool:
         """A hook has failed."""
         return self._ledger is not None and self._ledger.error is not None
+
+    @property
+    def pending(self) -> int:
+        """Frames that wait to be sent."""
+        return 0 if self._ledger is None else self._ledger.queued
+
+    @property
+    def segment(self) -> int:
+        """Number of the segment that is being written; a clear begins the next one."""
+        return 0 if self._ledger is None else self._ledger.segment
+
+    def held(self) -> int:
+        """Frames that ``send`` has returned for and that are not played yet; may be overridden.
+
+        Called from any thread, often: it must be cheap and never fail. Where it is used, ``drained`` must return only
+        when it has become 0, or when ``pending`` shows that there is more to send.
+        """
+        return 0
 
     @classmethod
     def probe(cls) -> Probe:
@@ -126,11 +150,11 @@ class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `s
 
     def clear(self) -> Position:
         """Drops what no ``send`` has yet (unless ``can_clear`` is False); what is being sent counts as played."""
-        return self._live().clear()
+        return self._judge(self._live().clear())
 
     def position(self) -> Position:
-        """Counts as played what ``send`` has returned for."""
-        return self._live().position()
+        """Counts as played what ``send`` has returned for, less what is ``held``."""
+        return self._judge(self._live().position())
 
     def pause(self) -> None:
         """Unsupported: the host holds its audio back instead."""
@@ -144,6 +168,11 @@ class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `s
         if self._ledger is None:
             raise SinkClosed(f"sink {str(self.address)!r} is not open")
         return self._ledger
+
+    def _judge(self, position: Position) -> Position:
+        # Read after the counts: by then the bound covers at least what they say.
+        bound = min(self.bound, position.played)
+        return replace(position, bound=bound, xruns=self.xruns) if bound or self.xruns else position
 
     def _prepare(self, formats: Sequence[AudioFormat], wake: Wake) -> tuple[Opened, Ledger]:
         if self._ledger is not None:
@@ -165,6 +194,7 @@ class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `s
             quality=self.quality,
             wake=wake,
             ready=self._ready,
+            held=self.held,
         )
         return opened, ledger
 
@@ -194,7 +224,13 @@ class _QueuedSink(ABC):  # noqa: B024 - each adapter declares its own kind of `s
 
 
 class ThreadSink(_QueuedSink):
-    """A sink whose author writes a blocking ``send``; it runs on a thread of its own, started by the first write."""
+    """A sink whose author writes a blocking ``send``; it runs on a thread of its own, started by the first write.
+
+    Attributes:
+        idle_ms: How often ``idle`` is called while there is nothing to send; 0 for never.
+    """
+
+    idle_ms: int = 0
 
     def __init__(self, address: Address) -> None:
         super().__init__(address)
@@ -215,6 +251,9 @@ class ThreadSink(_QueuedSink):
 
     def drained(self) -> None:
         """Everything before a finish has been sent."""
+
+    def idle(self) -> None:
+        """Nothing came for ``idle_ms``."""
 
     def stop(self) -> None:
         """Closes the target; called once, after the last ``send``, also after a loss."""
@@ -248,9 +287,12 @@ class ThreadSink(_QueuedSink):
             SinkLost: What was taken could not be stored, or closing the target failed.
         """
         ledger = self._ledger
-        if ledger is None or not ledger.close():
+        if ledger is None:
             return
+        # Before the close: what fails from then on nobody has been told of.
         told = ledger.error is not None
+        if not ledger.close():
+            return
         if self._thread is None:
             self._stop(ledger)
         else:
@@ -270,11 +312,14 @@ class ThreadSink(_QueuedSink):
 
     def _run(self) -> None:
         ledger = self._live()
+        idle_s = self.idle_ms / 1000 if self.idle_ms else None
         try:
-            while (step := ledger.wait_step()).kind != "stop":
+            while (step := ledger.wait_step(idle_s)).kind != "stop":
                 if step.kind == "send":
                     self.send(step.data)
                     ledger.sent()
+                elif step.kind == "idle":
+                    self.idle()
                 else:
                     self.drained()
                     ledger.drained()
@@ -369,9 +414,12 @@ class AsyncSink(_QueuedSink):
             SinkLost: What was taken could not be sent, or closing the target failed.
         """
         ledger = self._ledger
-        if ledger is None or not ledger.close():
+        if ledger is None:
             return
+        # Before the close: what fails from then on nobody has been told of.
         told = ledger.error is not None
+        if not ledger.close():
+            return
         self._stopping = self.can_clear
         if self._on_loop():
             # The loop cannot wait for itself; its task ends in later turns.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from voxwire.audio import AudioFormat
 from voxwire.exceptions import FormatRefused
 
 if TYPE_CHECKING:
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from voxwire.audio import AudioFormat
-
 __all__ = [
     "Address",
     "Capabilities",
+    "Clock",
     "FormatPattern",
     "Opened",
     "Option",
@@ -34,6 +34,8 @@ __all__ = [
     "choose_format",
 ]
 
+Clock = Literal["device", "timer", "remote", "none"]
+"""Who paces: the device, a timer of the sink, a remote end, or nobody (as fast as it is written)."""
 Quality = Literal["measured", "estimated", "sent", "written"]
 """What ``played`` means: measured at the device, estimated from a clock, sent to the far end, written to a file."""
 
@@ -46,11 +48,19 @@ class FormatPattern:
         encoding: Name of an encoding.
         sample_rate: Frames per second.
         channels: Samples per frame.
+
+    Raises:
+        ValueError: No ``AudioFormat`` has such a value.
+        TypeError: A value is of another type.
     """
 
     encoding: str | None = None
     sample_rate: int | None = None
     channels: int | None = 1
+
+    def __post_init__(self) -> None:
+        given = {"encoding": self.encoding, "sample_rate": self.sample_rate, "channels": self.channels}
+        AudioFormat(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,7 @@ class Capabilities:
     Attributes:
         formats: Formats in order of preference, a None field standing for any value; None where they are known only
             at ``open``.
-        clock: Who paces: the "device", a "timer" of the sink, a "remote" end, or "none" (as fast as it is written).
+        clock: Who paces.
         position: The best quality that ``Position.quality`` reaches.
         can_clear: ``clear`` takes back what was not yet played; else it discards nothing.
         can_pause: ``pause`` and ``resume`` work.
@@ -68,7 +78,7 @@ class Capabilities:
     """
 
     formats: tuple[AudioFormat | FormatPattern, ...] | None
-    clock: Literal["device", "timer", "remote", "none"]
+    clock: Clock
     position: Quality
     can_clear: bool
     can_pause: bool
@@ -184,6 +194,10 @@ class Sink(Protocol):
 
     ``wake`` is owed once: after a short ``write`` when half of the buffer is free again, after a ``finish`` when
     everything before it has played, and when the sink is lost.
+
+    The other methods must return at once. Where one does not, no event loop hangs: the host calls them on a thread and
+    gives the sink up after a second. A class that says ``inline = True`` vouches for the methods of its own and of its
+    bases, and is called in the loop itself, which saves two switches of threads a call.
     """
 
     api_version: ClassVar[int] = 1
@@ -209,7 +223,7 @@ class Sink(Protocol):
         """Opens the target with the first of the formats that it can do exactly.
 
         Raises:
-            FormatRefused: It can do none of them.
+            FormatRefused: It can do none of them; the host may call again with others.
             SinkBusy: Somebody else uses it.
             SinkError: Any other reason, naming the target.
         """

@@ -26,9 +26,9 @@ __all__ = ["Ledger", "Step"]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the sender has to do next: send ``data``, carry out a finish, or stop."""
+    """What the sender has to do next: send ``data``, carry out a finish, note that nothing came, or stop."""
 
-    kind: Literal["send", "drain", "stop"]
+    kind: Literal["send", "drain", "idle", "stop"]
     data: bytes = b""
 
 
@@ -44,6 +44,7 @@ class Ledger:
         quality: What sent frames count as.
         wake: The host's wake.
         ready: Called, without the lock, when there may be a step to take.
+        held: How many of the frames sent last have not been heard yet; called with the lock, from any thread.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Ledger:
         quality: Quality,
         wake: Wake,
         ready: Callable[[], None] | None = None,
+        held: Callable[[], int] | None = None,
     ) -> None:
         self._name = name
         self._frame_bytes = audio_format.frame_bytes
@@ -66,6 +68,7 @@ class Ledger:
         self._quality = quality
         self._wake = wake
         self._ready = ready
+        self._held = held
         self._changed = threading.Condition()
         #: What waits for the sender; None marks the place of a finish.
         self._queue: deque[bytes | None] = deque()
@@ -75,6 +78,7 @@ class Ledger:
         self._stale = 0
         self._segment = 0
         self._written = 0
+        self._sent = 0
         self._played = 0
         self._discarded = 0
         self._short = False
@@ -125,6 +129,7 @@ class Ledger:
         with self._changed:
             if not self._written:
                 return self._read()
+            self._hear()
             if self._error is not None:
                 self._discarded = self._written - self._played
             elif self._can_clear:
@@ -138,13 +143,14 @@ class Ledger:
             self._played = self._written - self._discarded
             final = self._read()
             self._segment += 1
-            self._written = self._played = self._discarded = 0
+            self._written = self._sent = self._played = self._discarded = 0
             self._finishing = False
             return final
 
     def position(self) -> Position:
         """See ``Sink.position``."""
         with self._changed:
+            self._hear()
             return self._read()
 
     def close(self) -> bool:
@@ -164,6 +170,12 @@ class Ledger:
         self._queue.clear()
         self._discarded += self._queued
         self._queued = 0
+
+    def _hear(self) -> None:
+        """Counts as played what was sent and is held no more."""
+        held = 0 if self._held is None else self._held()
+        # What is held are the frames sent last, some of an earlier segment perhaps; a reading may come a moment late.
+        self._played = max(self._played, self._sent - held)
 
     def _announce(self) -> None:
         if self._ready is not None:
@@ -195,15 +207,26 @@ class Ledger:
         return self._error
 
     @property
+    def segment(self) -> int:
+        """Number of the present segment."""
+        return self._segment
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait for the sender."""
+        return self._queued
+
+    @property
     def aborted(self) -> bool:
         """The sender failed in the middle of a piece after ``close``: what a close at once is about."""
         return self._aborted
 
-    def wait_step(self) -> Step:
-        """Blocks until there is a step; ``close`` ends the wait."""
+    def wait_step(self, timeout_s: float | None = None) -> Step:
+        """Blocks until there is a step, which after that time is ``idle``; ``close`` ends the wait."""
         with self._changed:
             while (step := self._step()) is None:
-                self._changed.wait()
+                if not self._changed.wait(timeout_s):
+                    return Step("idle")
             return step
 
     def next_step(self) -> Step | None:
@@ -216,7 +239,7 @@ class Ledger:
         with self._changed:
             stale = min(self._in_flight, self._stale)
             self._stale -= stale
-            self._played += self._in_flight - stale
+            self._sent += self._in_flight - stale
             self._in_flight = 0
             free = self._buffer_frames - self._queued
             owed = self._short and 2 * free >= self._buffer_frames

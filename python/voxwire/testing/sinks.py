@@ -8,7 +8,8 @@
         def make(self):
             return MySink(Address("mine", "somewhere"))
 
-pytest runs them, with or without plugins.
+pytest runs them, with or without plugins. Each test runs on a thread of its own, so that a method that never returns
+fails its test instead of stopping the run.
 """
 
 # ruff: noqa: S101 - asserting is what this module is for
@@ -16,6 +17,7 @@ pytest runs them, with or without plugins.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import itertools
 import select
@@ -23,26 +25,38 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 from voxwire.audio import AudioFormat
 from voxwire.exceptions import FormatRefused, SinkClosed, SinkError, SinkLost, Unsupported
-from voxwire.sinks import Capabilities, Opened, Position, Probe, accepts
+from voxwire.sinks import Capabilities, Clock, FormatPattern, Opened, Option, Position, Probe, Quality, accepts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from voxwire.sinks import Sink
+    from typing_extensions import Buffer
+
+    from voxwire.sinks import Sink, Wake
 
 __all__ = ["RecordingWake", "SinkConformance"]
 
 #: Ten times the 5 ms of the contract, so that a busy machine fails no sink.
 _CLEAR_S = 0.05
+#: What "returns at once" is held to, for the same reason.
+_AT_ONCE_S = 0.5
+#: What may take its time.
+_MAY_BLOCK = frozenset({"make", "probe", "open", "close"})
+#: After this long a call counts as one that never returns; to ``open`` the host itself gives 15 s.
+_NEVER_S = {"open": 16.0}
+_ELSE_NEVER_S = 5.0
 _STARVED_S = 0.4
 _NONSENSE = AudioFormat("pcm_f32le", 767_999, 7)
+_COUNTS = ("segment", "written", "played", "discarded", "xruns", "at_ns", "bound")
 
 
 class RecordingWake:
@@ -80,6 +94,143 @@ class RecordingWake:
         self._writer.close()
 
 
+class _Calls:
+    """The calls of the sinks of one test that have not returned, by thread."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, tuple[str, float]] = {}
+
+    def make(self, method: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Makes a call."""
+        ident = threading.get_ident()
+        started = time.monotonic()
+        self._running[ident] = (method, started)
+        try:
+            result = call(*arguments)
+        finally:
+            del self._running[ident]
+        took_s = time.monotonic() - started
+        if method not in _MAY_BLOCK:
+            assert took_s <= _AT_ONCE_S, f"{method} took {took_s:.2f} s, it must never block"
+        return result
+
+    def check(self) -> None:
+        """Fails where a call has not returned for so long that it never will."""
+        now = time.monotonic()
+        for method, started in list(self._running.values()):
+            limit_s = _NEVER_S.get(method, _ELSE_NEVER_S)
+            if now - started > limit_s:
+                pytest.fail(f"{method} did not return within {limit_s:g} s")
+
+
+class _Aside(threading.Thread):
+    """A second thread of a test; ``done`` raises what went wrong on it."""
+
+    def __init__(self, body: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self._body = body
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Runs the body."""
+        try:
+            self._body()
+        except BaseException as error:  # noqa: BLE001 - raised by `done`
+            self._error = error
+
+    def done(self) -> None:
+        """Waits for the end of the thread."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _bounded(test: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Runs a test on a second thread, and gives it up where the sink does not come back."""
+
+    @functools.wraps(test)
+    def run(kit: Any) -> None:
+        kit._calls = _Calls()  # noqa: SLF001 - its own
+        aside = _Aside(functools.partial(test, kit))
+        while aside.is_alive():
+            aside.join(0.05)
+            kit._calls.check()  # noqa: SLF001
+        aside.done()
+
+    return run
+
+
+class _Watched:
+    """A sink whose every call is timed, and whose every answer is held against the contract."""
+
+    def __init__(self, sink: Sink, calls: _Calls) -> None:
+        self.sink = sink
+        self._calls = calls
+        self._frame_bytes = 1
+        self._lost = False
+        self._can_clear = self.capabilities().can_clear
+
+    def capabilities(self) -> Capabilities:
+        capabilities: Capabilities = self._calls.make("capabilities", self.sink.capabilities)
+        assert isinstance(capabilities, Capabilities)
+        return capabilities
+
+    def open(self, formats: Sequence[AudioFormat], wake: Wake) -> Opened:
+        opened: Opened = self._calls.make("open", self.sink.open, formats, wake)
+        assert isinstance(opened, Opened)
+        assert opened.format in formats, f"opened {opened.format}, which was not offered"
+        for name, least in (("quantum", 1), ("buffer", 1), ("latency", 0)):
+            value = getattr(opened, name)
+            assert type(value) is int, f"{name} is {type(value).__name__}, must be int"
+            assert value >= least, f"{name} of {value} frames"
+        self._frame_bytes = opened.format.frame_bytes
+        return opened
+
+    def write(self, data: Buffer, /) -> int:
+        frames = memoryview(data).nbytes // self._frame_bytes
+        try:
+            taken: int = self._calls.make("write", self.sink.write, data)
+        except SinkLost:
+            self._lost = True
+            raise
+        assert type(taken) is int, f"write returned {type(taken).__name__}, must be int"
+        assert 0 <= taken <= frames, f"write returned {taken} of {frames} frames"
+        return taken
+
+    def finish(self) -> None:
+        self._calls.make("finish", self.sink.finish)
+
+    def clear(self) -> Position:
+        final = self._seen("clear", self._calls.make("clear", self.sink.clear))
+        assert final.played + final.discarded == final.written, f"clear does not account for all: {final}"
+        # What a lost sink has not stored is gone, whatever it can clear.
+        assert self._can_clear or self._lost or not final.discarded, "clear discards although can_clear is False"
+        return final
+
+    def position(self) -> Position:
+        return self._seen("position", self._calls.make("position", self.sink.position))
+
+    def pause(self) -> None:
+        self._calls.make("pause", self.sink.pause)
+
+    def resume(self) -> None:
+        self._calls.make("resume", self.sink.resume)
+
+    def close(self) -> None:
+        self._calls.make("close", self.sink.close)
+
+    def _seen(self, method: str, position: Position) -> Position:
+        assert isinstance(position, Position), f"{method} returned {type(position).__name__}, must be Position"
+        for name in _COUNTS:
+            value = getattr(position, name)
+            assert type(value) is int, f"{name} is {type(value).__name__}, must be int"
+            assert value >= 0, position
+        assert position.played <= position.written - position.discarded, position
+        assert position.quality in get_args(Quality), position
+        return position
+
+
 class SinkConformance(ABC):
     """What every sink must do; each test is one sentence of the contract.
 
@@ -100,6 +251,8 @@ class SinkConformance(ABC):
     timeout_s: float = 5.0
     open_close_cycles: int = 10_000
 
+    _calls: _Calls
+
     @abstractmethod
     def make(self) -> Sink:
         """Returns a fresh sink that was never opened; called many times, also while another one is open."""
@@ -111,41 +264,61 @@ class SinkConformance(ABC):
 
     # --- before the open ---
 
+    @_bounded
     def test_describes_itself(self) -> None:
         """Version, options, probe and capabilities have the types of the contract."""
         sink = self.make()
         assert sink.api_version == 1
-        assert all(isinstance(name, str) for name in sink.options)
-        assert isinstance(sink.probe(), Probe)
-        capabilities = sink.capabilities()
-        assert isinstance(capabilities, Capabilities)
-        assert capabilities == sink.capabilities(), "capabilities change"
-        assert capabilities.clock in {"device", "timer", "remote", "none"}
-        assert capabilities.position in {"measured", "estimated", "sent", "written"}
+        assert isinstance(sink.options, Mapping)
+        for name, option in sink.options.items():
+            assert isinstance(name, str)
+            assert isinstance(option, Option), f"option {name!r} is {type(option).__name__}, must be Option"
+            assert option.help, f"option {name!r} has no help"
+            assert callable(option.parse)
+        probe = self._calls.make("probe", sink.probe)
+        assert isinstance(probe, Probe)
+        assert probe.usable or probe.reason, "it is not usable and does not say why"
+        watched = _Watched(sink, self._calls)
+        capabilities = watched.capabilities()
+        assert capabilities == watched.capabilities(), "capabilities change"
+        patterns = capabilities.formats
+        assert patterns is None or all(isinstance(pattern, AudioFormat | FormatPattern) for pattern in patterns)
+        assert patterns is None or (patterns and isinstance(patterns, tuple))
+        assert capabilities.clock in get_args(Clock)
+        assert capabilities.position in get_args(Quality)
+        assert (type(capabilities.can_clear), type(capabilities.can_pause)) == (bool, bool)
+        assert type(capabilities.max_lead_ms) is int
+        assert capabilities.max_lead_ms >= 0
 
+    @_bounded
     def test_refuses_a_format_that_it_cannot_do(self) -> None:
-        """``open`` never changes a format: the first it can do exactly, or FormatRefused."""
-        with _opening(self.make()) as (sink, wake), pytest.raises(FormatRefused):
-            sink.open([], wake)
+        """``open`` never changes a format: one that it can do exactly, or FormatRefused; then it may be asked again."""
+        with self._opening() as (sink, wake):
+            with pytest.raises(FormatRefused):
+                sink.open([], wake)
+            sink.open(self.formats, wake)
         patterns = self.make().capabilities().formats
         known = patterns is not None and any(accepts(pattern, _NONSENSE) for pattern in patterns)
-        with _opening(self.make()) as (sink, wake):
+        with self._opening() as (sink, wake):
             try:
-                opened = sink.open([_NONSENSE], wake)
+                sink.open([_NONSENSE], wake)
             except FormatRefused:
                 assert not known, "a format that the capabilities name was refused"
-            else:
-                assert opened.format == _NONSENSE
-        with _opening(self.make()) as (sink, wake):
-            opened = sink.open([_NONSENSE, *self.formats], wake)
-            assert isinstance(opened, Opened)
-            assert opened.format in {_NONSENSE, *self.formats}
-            assert opened.quantum >= 1
-            assert opened.buffer >= 1
-            assert opened.latency >= 0
+        with self._opening() as (sink, wake):
+            sink.open([_NONSENSE, *self.formats], wake)
+
+    @_bounded
+    def test_takes_the_first_format_that_it_can_do(self) -> None:
+        """What is offered first is wanted most."""
+        with self._open() as (_, opened, _):
+            chosen = self.formats.index(opened.format)
+        for better in self.formats[:chosen]:
+            with self._opening() as (sink, wake), pytest.raises(FormatRefused):
+                sink.open([better], wake)
 
     # --- writing and playing ---
 
+    @_bounded
     def test_takes_part_of_a_write_and_wakes_for_the_rest(self) -> None:
         """A short write is followed by one wake, after which more is taken; nothing is lost or doubled."""
         with self._open() as (sink, opened, wake):
@@ -158,8 +331,6 @@ class SinkConformance(ABC):
                 wake.forget()
                 offered = total - written
                 taken = sink.write(data[written * opened.format.frame_bytes :])
-                assert type(taken) is int
-                assert 0 <= taken <= offered, f"took {taken} of {offered} frames"
                 written += taken
                 if taken < offered:
                     buffer_s = opened.buffer / opened.format.sample_rate
@@ -168,6 +339,25 @@ class SinkConformance(ABC):
             self._drain(sink, opened, wake)
             assert sink.position().played == total
 
+    @_bounded
+    def test_never_blocks(self) -> None:
+        """``write`` takes what there is room for and returns, and so does every other method."""
+        with self._open() as (sink, opened, _):
+            frames = min(opened.buffer, 2 * opened.format.sample_rate) + opened.format.sample_rate
+            written = sink.write(_audio(opened, frames))
+            written += sink.write(_audio(opened, frames))
+            sink.finish()
+            assert sink.position().written == written
+            assert sink.clear().written == written
+
+    @_bounded
+    def test_an_empty_write_takes_nothing(self) -> None:
+        """The host asks with it whether the sink is lost."""
+        with self._open() as (sink, _, _):
+            assert sink.write(b"") == 0
+            assert sink.position().written == 0
+
+    @_bounded
     def test_refuses_part_of_a_frame(self) -> None:
         """A buffer that ends inside a frame is an error, and nothing of it is taken."""
         with self._open() as (sink, opened, _):
@@ -177,20 +367,28 @@ class SinkConformance(ABC):
                 sink.write(b"\0" * (opened.format.frame_bytes + 1))
             assert sink.position().written == 0
 
+    @_bounded
     def test_takes_any_buffer_and_keeps_none(self) -> None:
-        """Read-only or not, the buffer is the caller's again once ``write`` has returned."""
+        """Of bytes or of larger items, read-only or not: the buffer is the caller's again once ``write`` returned."""
         with self._open() as (sink, opened, wake):
-            frames = min(_frames(opened, 0.02), opened.buffer // 4 + 1)
+            # An even number, as the items of one of the buffers have two bytes.
+            frames = 2 * max(1, min(_frames(opened, 0.01), opened.buffer // 10))
             data = bytearray(_audio(opened, frames))
             view = memoryview(data)
-            for kind in (data, view, view.toreadonly(), bytes(data)):
-                self._write_all(sink, opened, wake, kind)
+            items = array("H", bytes(data))
+            kinds = (data, view, view.toreadonly(), bytes(data), items)
+            for kind in kinds:
+                taken = sink.write(kind)
+                self._write_all(sink, opened, wake, bytes(data)[taken * opened.format.frame_bytes :])
             view.release()
-            # A kept export of the buffer would make this a BufferError.
+            del kinds, kind
+            # A kept export of a buffer would make these a BufferError.
             data.clear()
+            del items[:]
             self._drain(sink, opened, wake)
-            assert sink.position().played == 4 * frames
+            assert sink.position().played == 5 * frames
 
+    @_bounded
     def test_position_never_falls(self) -> None:
         """``played`` is monotonic within a segment and never beyond ``written``, polled from another thread."""
         with self._open() as (sink, opened, wake):
@@ -201,27 +399,24 @@ class SinkConformance(ABC):
                 while not stop.is_set():
                     seen.append(sink.position())
 
-            poller = threading.Thread(target=poll)
-            poller.start()
+            poller = _Aside(poll)
             try:
                 for _ in range(5):
                     self._write_all(sink, opened, wake, _audio(opened, _frames(opened, 0.05)))
                 self._drain(sink, opened, wake)
             finally:
                 stop.set()
-                poller.join()
+            poller.done()
             seen.append(sink.position())
-            for position in seen:
-                assert 0 <= position.played <= position.written - position.discarded, position
-                assert position.bound >= 0
-                assert position.quality in {"measured", "estimated", "sent", "written"}
             for before, after in itertools.pairwise(seen):
                 assert after.segment == before.segment
-                assert after.played >= before.played
+                assert after.played >= before.played, f"played fell from {before.played} to {after.played}"
                 assert after.written >= before.written
+                assert after.xruns >= before.xruns
                 assert after.at_ns >= before.at_ns
             assert seen[-1].played == seen[-1].written
 
+    @_bounded
     def test_one_frame_is_played_after_finish(self) -> None:
         """A short last quantum is padded; the padding is not counted."""
         with self._open() as (sink, opened, wake):
@@ -230,6 +425,7 @@ class SinkConformance(ABC):
             assert sink.position().written == 1
             assert sink.position().played == 1
 
+    @_bounded
     def test_finish_does_not_end_the_segment(self) -> None:
         """What is written behind a finish is counted on."""
         with self._open() as (sink, opened, wake):
@@ -240,6 +436,7 @@ class SinkConformance(ABC):
                 assert sink.position().segment == segment
                 assert sink.position().played == count * opened.quantum
 
+    @_bounded
     def test_a_short_utterance_is_heard_without_finish(self) -> None:
         """40 ms (and whole quanta) play although nothing follows them."""
         with self._open() as (sink, opened, wake):
@@ -247,6 +444,7 @@ class SinkConformance(ABC):
             self._write_all(sink, opened, wake, _audio(opened, quanta * opened.quantum))
             self._wait_played(sink, opened, quanta * opened.quantum)
 
+    @_bounded
     def test_starvation_loses_nothing(self) -> None:
         """After 0.4 s without audio the sink goes on, and silence that it inserted is not counted."""
         with self._open() as (sink, opened, wake):
@@ -254,6 +452,7 @@ class SinkConformance(ABC):
             self._write_all(sink, opened, wake, _audio(opened, frames))
             self._wait_played(sink, opened, frames)
             assert not threading.Event().wait(_STARVED_S)
+            assert sink.position().played == frames
             self._write_all(sink, opened, wake, _audio(opened, frames))
             self._drain(sink, opened, wake)
             position = sink.position()
@@ -261,6 +460,7 @@ class SinkConformance(ABC):
 
     # --- clearing ---
 
+    @_bounded
     def test_clear_accounts_for_every_frame(self) -> None:
         """``played + discarded == written``, at once, and the next segment begins at zero."""
         with self._open() as (sink, opened, wake):
@@ -274,15 +474,13 @@ class SinkConformance(ABC):
             assert final.segment == before.segment
             assert final.written == before.written
             assert final.played >= before.played
-            assert final.played + final.discarded == final.written
-            if not sink.capabilities().can_clear:
-                assert final.discarded == 0
             after = sink.position()
             assert (after.segment, after.written, after.played) == (before.segment + 1, 0, 0)
             self._write_all(sink, opened, wake, _audio(opened, opened.quantum))
             self._drain(sink, opened, wake)
             assert sink.position().played == opened.quantum
 
+    @_bounded
     def test_clear_is_idempotent(self) -> None:
         """Clearing an empty segment keeps its number."""
         with self._open() as (sink, opened, wake):
@@ -292,22 +490,24 @@ class SinkConformance(ABC):
             self._write_all(sink, opened, wake, _audio(opened, opened.quantum))
             sink.clear()
             segment = sink.position().segment
+            assert segment == first.segment + 1
             again = sink.clear()
             assert (again.segment, again.written) == (segment, 0)
             assert sink.position().segment == segment
 
+    @_bounded
     def test_clear_ends_a_finish(self) -> None:
         """What follows the clear is a segment of its own, with a finish of its own."""
         with self._open() as (sink, opened, wake):
             self._write_all(sink, opened, wake, _audio(opened, min(_frames(opened, 0.2), opened.buffer)))
             sink.finish()
-            final = sink.clear()
-            assert final.played + final.discarded == final.written
+            sink.clear()
             wake.forget()
             self._write_all(sink, opened, wake, _audio(opened, opened.quantum))
             self._drain(sink, opened, wake)
             assert sink.position().played == opened.quantum
 
+    @_bounded
     def test_clear_from_another_thread(self) -> None:
         """``clear`` may come from any thread, also in the middle of writes."""
         with self._open() as (sink, opened, wake):
@@ -316,20 +516,19 @@ class SinkConformance(ABC):
             def clear() -> None:
                 finals.extend(sink.clear() for _ in range(20))
 
-            clearer = threading.Thread(target=clear)
-            clearer.start()
+            clearer = _Aside(clear)
             total = 0
             while clearer.is_alive():
                 total += sink.write(_audio(opened, opened.quantum))
-            clearer.join()
+            clearer.done()
             finals.append(sink.clear())
             wake.forget()
             ended = {final.segment: final for final in finals if final.written}
             assert sum(final.written for final in ended.values()) == total
-            assert all(final.played + final.discarded == final.written for final in ended.values())
 
     # --- pausing ---
 
+    @_bounded
     def test_pause_holds_or_is_refused(self) -> None:
         """``pause`` and ``resume`` work exactly where ``can_pause`` says so."""
         with self._open() as (sink, opened, wake):
@@ -342,12 +541,17 @@ class SinkConformance(ABC):
             frames = min(_frames(opened, 0.2), opened.buffer)
             self._write_all(sink, opened, wake, _audio(opened, frames))
             sink.pause()
+            if sink.position().played == frames:
+                pytest.skip("it plays faster than it can be paused")
+            assert not threading.Event().wait(_STARVED_S)
+            assert sink.position().played < frames, "it plays on while it is paused"
             sink.resume()
             self._drain(sink, opened, wake)
             assert sink.position().played == frames
 
     # --- the end ---
 
+    @_bounded
     def test_close_twice(self) -> None:
         """``close`` is idempotent, with audio still waiting."""
         with self._open() as (sink, opened, wake):
@@ -355,6 +559,7 @@ class SinkConformance(ABC):
             sink.close()
             sink.close()
 
+    @_bounded
     def test_write_after_close(self) -> None:
         """A closed sink says so."""
         with self._open() as (sink, opened, _):
@@ -364,24 +569,22 @@ class SinkConformance(ABC):
             with pytest.raises(SinkClosed):
                 sink.finish()
 
+    @_bounded
     def test_loss_is_told(self) -> None:
         """A lost sink wakes its host, raises SinkLost from ``write``, keeps its numbers, and can be closed."""
         with self._open() as (sink, opened, wake):
             wake.forget()
-            if not self.lose(sink):
+            if not self.lose(sink.sink):
                 pytest.skip("a loss of this sink cannot be brought about")
-            with pytest.raises(SinkLost) as caught:
-                self._write_until_lost(sink, opened, wake)
-            assert caught.value.message
+            assert self._write_until_lost(sink, opened, wake).message
             with pytest.raises(SinkLost):
                 sink.write(b"")
-            position = sink.position()
-            assert position.played <= position.written - position.discarded
-            final = sink.clear()
-            assert final.played + final.discarded == final.written
+            sink.position()
+            sink.clear()
             sink.close()
             sink.close()
 
+    @_bounded
     def test_leaves_nothing_behind(self) -> None:
         """No descriptor and no thread outlives the close."""
         self._use_once()
@@ -390,6 +593,7 @@ class SinkConformance(ABC):
             self._use_once()
         assert _settled(before), f"left behind: {before} became {_resources()}"
 
+    @_bounded
     def test_many_opens_and_closes(self) -> None:
         """Opening and closing again and again leaks nothing."""
         self._use_once()
@@ -397,7 +601,7 @@ class SinkConformance(ABC):
         wake = RecordingWake()
         try:
             for _ in range(self.open_close_cycles):
-                sink = self.make()
+                sink = self._make()
                 sink.open(self.formats, wake)
                 sink.close()
                 wake.forget()
@@ -407,9 +611,23 @@ class SinkConformance(ABC):
 
     # --- helpers ---
 
+    def _make(self) -> _Watched:
+        return _Watched(self._calls.make("make", self.make), self._calls)
+
     @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[Sink, Opened, RecordingWake]]:
-        with _opening(self.make()) as (sink, wake):
+    def _opening(self) -> Iterator[tuple[_Watched, RecordingWake]]:
+        sink, wake = self._make(), RecordingWake()
+        try:
+            yield sink, wake
+        finally:
+            try:
+                sink.close()
+            finally:
+                wake.close()
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[tuple[_Watched, Opened, RecordingWake]]:
+        with self._opening() as (sink, wake):
             yield sink, sink.open(self.formats, wake), wake
 
     def _use_once(self) -> None:
@@ -417,15 +635,22 @@ class SinkConformance(ABC):
             self._write_all(sink, opened, wake, _audio(opened, opened.quantum))
             self._drain(sink, opened, wake)
 
-    def _write_until_lost(self, sink: Sink, opened: Opened, wake: RecordingWake) -> None:
+    def _write_until_lost(self, sink: _Watched, opened: Opened, wake: RecordingWake) -> SinkLost:
+        """Writes until the loss shows, and makes sure that the sink has woken its host for it."""
+        woken = False
         deadline = time.monotonic() + self.timeout_s
         while time.monotonic() < deadline:
-            sink.write(_audio(opened, opened.quantum))
-            wake.wait(0.02)
+            try:
+                sink.write(_audio(opened, opened.quantum))
+            except SinkLost as lost:
+                assert woken or wake.wait(self.timeout_s), "no wake for the loss"
+                return lost
+            woken = wake.wait(0.02) or woken
+        pytest.fail("write does not tell of the loss")
 
-    def _write_all(self, sink: Sink, opened: Opened, wake: RecordingWake, data: Any) -> None:
+    def _write_all(self, sink: _Watched, opened: Opened, wake: RecordingWake, data: Any) -> None:
         view = memoryview(data)
-        deadline = time.monotonic() + self.timeout_s + view.nbytes / opened.format.frame_bytes
+        deadline = time.monotonic() + self.timeout_s + opened.format.duration_s(view.nbytes)
         while view:
             taken = sink.write(view)
             view = view[taken * opened.format.frame_bytes :]
@@ -433,7 +658,7 @@ class SinkConformance(ABC):
                 assert time.monotonic() < deadline, "takes no more"
                 wake.wait(1)
 
-    def _drain(self, sink: Sink, opened: Opened, wake: RecordingWake) -> None:
+    def _drain(self, sink: _Watched, opened: Opened, wake: RecordingWake) -> None:
         """Calls ``finish`` and waits for the wake that it owes, others disregarded."""
         unplayed = sink.position().written - sink.position().played
         deadline = time.monotonic() + self.timeout_s + unplayed / opened.format.sample_rate
@@ -445,24 +670,12 @@ class SinkConformance(ABC):
                 return
         pytest.fail(f"finish did not play everything: {sink.position()}")
 
-    def _wait_played(self, sink: Sink, opened: Opened, frames: int) -> None:
+    def _wait_played(self, sink: _Watched, opened: Opened, frames: int) -> None:
         deadline = time.monotonic() + self.timeout_s + frames / opened.format.sample_rate
         while sink.position().played < frames:
             assert time.monotonic() < deadline, f"not played: {sink.position()}"
             # Nothing tells when a frame has played that no finish follows.
             threading.Event().wait(0.005)
-
-
-@contextlib.contextmanager
-def _opening(sink: Sink) -> Iterator[tuple[Sink, RecordingWake]]:
-    wake = RecordingWake()
-    try:
-        yield sink, wake
-    finally:
-        try:
-            sink.close()
-        finally:
-            wake.close()
 
 
 def _frames(opened: Opened, seconds: float) -> int:

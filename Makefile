@@ -17,6 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path 'rust/fuzz/*' -o -name Cargo.toml -not -path 'rust/fuzz/*')
+NATIVE_SOURCES = Cargo.toml Cargo.lock $(shell find rust/sink rust/audio rust/kernels plugins/voxwire-$(1)/native -name '*.rs' -o -name Cargo.toml)
 MYPY := $(BIN)/mypy
 PYTHON_SOURCES := python plugins tests benches
 
@@ -40,10 +41,10 @@ test-rust: tools
 	cargo test --workspace --locked --quiet
 	cargo test --manifest-path rust/fuzz/Cargo.toml --locked --quiet
 
-test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test $(STAMPS)/sdk2
+test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/alsa $(STAMPS)/espeak $(STAMPS)/test $(STAMPS)/sdk2
 	$(BIN)/python -m pytest -q
 
-lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
+lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/alsa $(STAMPS)/espeak $(STAMPS)/test
 	cargo fmt --all --check
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --features voxwire-benches/instructions --locked --quiet -- -D warnings
@@ -51,8 +52,9 @@ lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
 	$(BIN)/ruff format --check --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff check --quiet $(PYTHON_SOURCES)
 	$(MYPY)
-	$(MYPY) -p voxwire_file -p voxwire_espeak
+	$(MYPY) -p voxwire_file -p voxwire_alsa -p voxwire_espeak
 	$(BIN)/python -m mypy.stubtest voxwire._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
+	$(BIN)/python -m mypy.stubtest voxwire_alsa._native --mypy-config-file pyproject.toml
 
 bench: $(STAMPS)/core $(STAMPS)/test $(STAMPS)/bench
 	$(BIN)/python benches/run.py $(if $(BENCH_SHORT),--short)
@@ -131,4 +133,9 @@ $(STAMPS)/core: $(RUST_SOURCES) pyproject.toml | $(STAMPS)/run
 
 $(STAMPS)/file $(STAMPS)/espeak: $(STAMPS)/%: plugins/voxwire-%/pyproject.toml | $(STAMPS)/core
 	@$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e plugins/voxwire-$*
+	@touch $@
+
+$(STAMPS)/alsa: plugins/voxwire-alsa/pyproject.toml $(call NATIVE_SOURCES,alsa) | $(STAMPS)/core
+	@echo 'building voxwire-alsa'
+	@cd plugins/voxwire-alsa && PIP_QUIET=1 ../../$(BIN)/maturin develop --release --locked --quiet
 	@touch $@

@@ -141,3 +141,67 @@ def test_audio_is_read_only():
     for name in ("data", "format", "start_s", "flush_id", "context", "other"):
         with pytest.raises(AttributeError):
             setattr(audio, name, None)
+
+
+async def test_a_task_can_be_made_of_it_whether_or_not_an_event_waits():
+    source = Source([1], [2, 3])
+    for expected in (1, 2, 3):
+        assert await asyncio.create_task(anext(source.arrivals)) == expected
+    source.arrivals.put([4])
+    task = asyncio.create_task(anext(source.arrivals))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert source.arrivals.take() == [4]
+
+
+def test_an_awaitable_is_closed_and_thrown_into_as_a_coroutine_is():
+    arrivals = Arrivals(None)
+    arrivals.put([1])
+    closed = anext(arrivals)
+    assert closed.close() is None
+    with pytest.raises(RuntimeError, match="was awaited"):
+        closed.send(None)
+    for thrown in ((ValueError("x"),), (ValueError, "x"), (ValueError, ValueError("x"), None)):
+        with pytest.raises(ValueError, match="x"):
+            anext(arrivals).throw(*thrown)
+    with pytest.raises(TypeError, match="BaseException"):
+        anext(arrivals).throw("x")
+    with pytest.raises(StopIteration) as caught:
+        anext(arrivals).send(None)
+    assert caught.value.value == 1
+
+
+async def test_who_was_about_to_take_what_is_forgotten_finds_the_end():
+    arrivals = Arrivals(None)
+    arrivals.put([1])
+    step = anext(arrivals)
+    arrivals.clear()
+    with pytest.raises(StopAsyncIteration):
+        await step
+
+
+async def test_another_thread_is_sent_to_who_can_refuse_it():
+    source = Source([1, 2])
+    assert await anext(source.arrivals) == 1
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.to_thread(lambda: asyncio.run(source.more()))
+    source.batches = [["refused"]]
+    assert await asyncio.to_thread(lambda: asyncio.run(source.arrivals.__anext__())) == "refused"
+    assert source.arrivals.take() == [2]
+
+
+def test_audio_is_a_class_of_its_own_for_good():
+    class Derived(Audio):
+        pass
+
+    with pytest.raises(TypeError, match="cannot be derived from"):
+        Derived(b"\0\0", AudioFormat(), 0.0, None)
+    with pytest.raises(TypeError):
+        Audio.__new__ = object.__new__
+
+    class Bytes(bytes):
+        pass
+
+    with pytest.raises(TypeError, match="must be bytes"):
+        Audio(Bytes(b"\0\0"), AudioFormat(), 0.0, None)

@@ -70,9 +70,10 @@ def test_say_speaks_into_a_file(tmp_path: Path) -> None:
         assert file.getnframes() / file.getframerate() == pytest.approx(record["audio_s"], abs=1e-6)
 
 
-def test_say_takes_standard_input_and_gives_standard_output(tmp_path: Path) -> None:
+@pytest.mark.parametrize("address", ["raw:-", "raw://-", "raw:%2D", "raw:/dev/stdout", "raw:/dev/fd/1"])
+def test_say_takes_standard_input_and_gives_standard_output(tmp_path: Path, address: str) -> None:
     result = subprocess.run(
-        [VOXWIRE, "say", "--url", "embedded:tone", "--to", "raw:-", "--json"],
+        [VOXWIRE, "say", "--url", "embedded:tone", "--to", address, "--json"],
         input=b"One two.",
         cwd=tmp_path,
         env=ENVIRONMENT,

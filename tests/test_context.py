@@ -653,6 +653,51 @@ async def test_a_cancelled_anext_loses_no_event() -> None:
     assert data == b"".join(bytes([n, 0]) for n in range(20))
 
 
+async def test_a_wait_that_was_given_up_does_not_bar_the_next() -> None:
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        iterator = aiter(context)
+        other = asyncio.get_running_loop().create_future()
+        step = asyncio.ensure_future(anext(iterator))
+        await asyncio.sleep(0)
+        peer.send(chunk(context.id, b"\1\0"))
+        other.set_result(None)
+        # The idiom of whoever waits for several things: the first that is done ends the wait, the rest is cancelled.
+        await asyncio.wait({step, other}, return_when=asyncio.FIRST_COMPLETED)
+        heard = b""
+        if not step.done():
+            step.cancel()
+        elif not step.cancelled():
+            heard = pcm(await step)
+        peer.send(chunk(context.id, b"\2\0"))
+        while len(heard) < 4:
+            heard += pcm(await anext(iterator))
+        assert heard == b"\1\0\2\0"
+
+
+async def test_an_iterator_gives_nothing_after_its_block() -> None:
+    async with connected() as (client, peer):
+        async with client.context("a", **options()) as context:
+            await peer.receive()
+            iterator = aiter(context)
+            peer.send(*[chunk(context.id, bytes([n, 0])) for n in range(4)])
+            assert pcm(await anext(iterator)) == b"\0\0"
+        with pytest.raises(RuntimeError, match="after its block"):
+            await anext(iterator)
+
+
+async def test_a_step_that_a_cancel_overtakes_finds_the_end() -> None:
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        iterator = aiter(context)
+        peer.send(*[chunk(context.id, bytes([n, 0])) for n in range(4)])
+        assert pcm(await anext(iterator)) == b"\0\0"
+        step = asyncio.ensure_future(anext(iterator))
+        await context.cancel()
+        with pytest.raises(StopAsyncIteration):
+            await step
+
+
 async def test_a_cancelled_push_has_sent_nothing() -> None:
     async with ScriptedServer() as server, voxwire.Client(server.url) as client:
         server.silent = True

@@ -107,6 +107,28 @@ class TestLiveness:
 
         run(loop, test)
 
+    def test_a_late_pong_does_not_put_off_the_next_ping(self, loop, monkeypatch):
+        monkeypatch.setattr("voxwire.transport.stream._LOOK_S", 60.0)
+
+        async def test() -> None:
+            ours, theirs = socket.socketpair()
+            theirs.setblocking(False)
+            running = asyncio.get_running_loop()
+            core = Connection("server", messages=False, ping_interval_s=PING_S, ping_timeout_s=60.0, now=running.time())
+            transport = await attach_socket(ours, core, Notes())
+            peer = Connection("client", messages=False, ping_interval_s=None)
+            peer.handle_data(await running.sock_recv(theirs, 100))
+            # Later than the next ping would have been: that is the case.
+            await asyncio.sleep(2 * PING_S)
+            await running.sock_sendall(theirs, peer.poll_transmit())
+            # Waits for the next ping, not for the time at which the first would have been given up.
+            assert await running.sock_recv(theirs, 100)
+            transport.abort()
+            theirs.close()
+            await transport.wait_closed()
+
+        run(loop, test)
+
     def test_a_peer_that_takes_nothing_is_dead_in_time(self, loop, monkeypatch):
         monkeypatch.setattr("voxwire.transport.stream._LOOK_S", 0.05)
 

@@ -15,13 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from voxwire.bench.figures import Conversion, Paced, Saturated, Served, Timing
-from voxwire.bench.suite import Report, measure
 from voxwire.cli.options import Finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from voxwire.bench.figures import Row
+    from voxwire.bench.suite import Report
 
 __all__ = ["bench"]
 
@@ -49,6 +49,8 @@ def bench(*, seconds: float, as_json: bool) -> None:
     Nothing but this program is needed, and no network but loopback. Every answer is checked before its time counts.
     For figures that hold, let the machine do nothing else.
     """
+    from voxwire.bench.suite import measure  # noqa: PLC0415 - it brings the server along, which no other command needs
+
     with _progress(seconds) as progress:
         report = uvloop.run(measure(seconds, progress))
     if as_json:

@@ -63,9 +63,9 @@ _STATUS: tuple[tuple[type[BaseException], int], ...] = (
     (TypeError, USAGE),
     (TimeoutError, TIMED_OUT),
 )
-# What the user named and nobody has is the user's to mend, whoever found it.
 #: What standard output answers when it can take no more; all other files are written by sinks, which say so themselves.
 _FULL = frozenset({errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+# What the user named and nobody has is the user's to mend, whoever found it.
 _USAGE_CODES = frozenset({"voice_not_found", "model_not_found", "language_not_supported", "voice_model_mismatch"})
 
 

@@ -24,7 +24,14 @@ class Finite(click.FloatRange):
         return number
 
 
-RATIO = Finite()
+class Ratio(Finite):
+    """A number whose range the server knows, so that the help names none of its own."""
+
+    def _describe_range(self) -> str:
+        return ""
+
+
+RATIO = Ratio()
 SECONDS = Finite(min=0, min_open=True)
 
 

@@ -46,9 +46,10 @@ async def _say(
     **options: Any,
 ) -> None:
     source = text_source(text, text_file)
+    to_standard_error = is_standard_output(to)
     async with connected(url, api_key, timeout) as client:
         record = await client.say(source, sink=to, **context_options(options))
-    _report(record, words=words, as_json=as_json, to_standard_error=is_standard_output(to))
+    _report(record, words=words, as_json=as_json, to_standard_error=to_standard_error)
 
 
 def _report(record: Record, *, words: bool, as_json: bool, to_standard_error: bool) -> None:

@@ -16,6 +16,7 @@ import orjson
 from voxwire.audio import SAMPLE_RATES, SAMPLE_WIDTHS, AudioFormat
 from voxwire.cli.options import RATIO, SECONDS, server_options
 from voxwire.client import Client
+from voxwire.sinks import split_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -103,8 +104,22 @@ async def connected(
 
 
 def is_standard_output(address: str | None) -> bool:
-    """The sink of this address is standard output."""
-    return address is not None and address.partition("?")[0].partition(":")[2] == "-"
+    """The sink of this address is standard output, by whatever name; asked before anything is written there."""
+    if address is None:
+        return False
+    try:
+        _, target, _ = split_address(address)
+    except ValueError:
+        # Whoever opens it says what is wrong.
+        return False
+    if target == "-":
+        return True
+    try:
+        there, output = os.stat(target), os.fstat(1)  # noqa: PTH116 - beside a descriptor
+    except (OSError, ValueError):
+        return False
+    # Of a device that forgets everything there is one for all.
+    return os.path.samestat(there, output) and target != os.devnull
 
 
 def print_json(value: Any, *, to_standard_error: bool) -> None:

@@ -73,12 +73,13 @@ def trace(*, plot: str | None, as_json: bool, **arguments: Any) -> None:
     that takes all at once, such as null:, has no buffer to look at; file:out.wav?realtime=1 has.
     """
     draw = None if plot is None else _drawing()
+    to_standard_error = is_standard_output(arguments["to"])
     seen, failure = uvloop.run(_trace(**arguments))
     try:
         # Of a failure, one line is told; but how it came to it can be looked at, where there is anything to see.
         if seen is not None and (failure is None or seen.arrivals):
             if as_json:
-                print_json(seen, to_standard_error=is_standard_output(arguments["to"]))
+                print_json(seen, to_standard_error=to_standard_error)
             elif failure is None:
                 _show(seen)
             if plot is not None and draw is not None:

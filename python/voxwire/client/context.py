@@ -71,7 +71,10 @@ class Context(Playable):
                 await self._play_out(self.playback)
         finally:
             self._left = True
-            self._taken = None
+            if self._taken is not None:
+                # Whoever kept the iterator gets nothing more either.
+                self._taken.clear()
+                self._taken = None
             await self.stop()
 
     async def stop(self) -> None:

@@ -81,7 +81,7 @@ class Inbox:
         Raises:
             RuntimeError: Somebody waits already.
         """
-        if self._waiter is not None:
+        if self._waiter is not None and not self._waiter.done():
             raise RuntimeError("a second consumer of one context: another task waits for its events")
         waiter = self._waiter = loop.create_future()
         return waiter

@@ -120,7 +120,7 @@ class Transport(asyncio.BufferedProtocol):
             return
         self._flushing = True
         connection = self.connection
-        # What merely came puts deadlines off, and a timer that fires too early looks again.
+        # What comes puts most deadlines off, and a timer that fires too early looks again: most reads move none.
         is_due_known = self._timer is not None
         try:
             while True:
@@ -141,6 +141,9 @@ class Transport(asyncio.BufferedProtocol):
                     break
         finally:
             self._flushing = False
+        if is_due_known:
+            due = connection.poll_timeout()
+            is_due_known = due is None or due >= self._timer_due
         if not is_due_known:
             self._arm_timer()
 

@@ -1,6 +1,8 @@
 //! The iteration of a context: events one by one, without a coroutine for each while some wait.
 
-use pyo3::exceptions::PyRuntimeError;
+use std::thread::{self, ThreadId};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -13,6 +15,10 @@ pub(crate) struct Arrivals {
     /// From the end, so that each leaves at once and nothing keeps it.
     waiting: Vec<Py<PyAny>>,
     more: Py<PyAny>,
+    /// What waited was forgotten: whoever was about to take it finds the end, not a rival.
+    is_cleared: bool,
+    /// Where events were put last; others are sent to `more`, which tells them that they are wrong here.
+    home: Option<ThreadId>,
 }
 
 #[pymethods]
@@ -22,10 +28,14 @@ impl Arrivals {
         Self {
             waiting: Vec::new(),
             more,
+            is_cleared: false,
+            home: None,
         }
     }
 
     fn put(&mut self, events: &Bound<'_, PyList>) {
+        self.is_cleared = false;
+        self.home = Some(thread::current().id());
         self.waiting.splice(0..0, events.iter().rev().map(Bound::unbind));
     }
 
@@ -34,6 +44,7 @@ impl Arrivals {
     }
 
     fn clear(&mut self) {
+        self.is_cleared = true;
         self.waiting = Vec::new();
     }
 
@@ -49,7 +60,7 @@ impl Arrivals {
         let py = slf.py();
         let more = {
             let arrivals = slf.try_borrow()?;
-            if !arrivals.waiting.is_empty() {
+            if !arrivals.waiting.is_empty() && arrivals.home == Some(thread::current().id()) {
                 return raw::ready(slf.clone().into_any(), take_next);
             }
             arrivals.more.clone_ref(py)
@@ -70,8 +81,15 @@ impl Arrivals {
 
 /// Only now does an event leave: an `anext` that is cancelled before it began has taken none.
 fn take_next<'py>(arrivals: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let event = arrivals.cast::<Arrivals>()?.try_borrow_mut()?.waiting.pop();
-    let event =
-        event.ok_or_else(|| PyRuntimeError::new_err("a second consumer of one context has taken this event"))?;
-    Ok(event.into_bound(arrivals.py()))
+    let (event, is_cleared) = {
+        let mut arrivals = arrivals.cast::<Arrivals>()?.try_borrow_mut()?;
+        (arrivals.waiting.pop(), arrivals.is_cleared)
+    };
+    match event {
+        Some(event) => Ok(event.into_bound(arrivals.py())),
+        None if is_cleared => Err(PyStopAsyncIteration::new_err(())),
+        None => Err(PyRuntimeError::new_err(
+            "a second consumer of one context has taken this event",
+        )),
+    }
 }

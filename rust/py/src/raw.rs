@@ -9,8 +9,9 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulong, c_void};
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -87,8 +88,8 @@ pub(crate) type Take = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<Bound<'py, Py
 #[repr(C)]
 struct Ready {
     object: ffi::PyObject,
-    /// Owned; null once it was awaited.
-    source: *mut ffi::PyObject,
+    /// Owned; null once it was awaited. Of two threads that await at once, one gets it.
+    source: AtomicPtr<ffi::PyObject>,
     take: Take,
 }
 
@@ -104,18 +105,32 @@ pub(crate) fn ready(source: Bound<'_, PyAny>, take: Take) -> PyResult<Bound<'_, 
         let object = Bound::from_owned_ptr_or_err(py, object)?;
         let place = object.as_ptr().cast::<Ready>();
         (&raw mut (*place).take).write(take);
-        (&raw mut (*place).source).write(source.into_ptr());
+        (&raw mut (*place).source).write(AtomicPtr::new(source.into_ptr()));
         Ok(object)
     }
 }
 
 fn ready_type(py: Python<'_>) -> PyResult<Py<PyType>> {
+    let method = |name: &'static CStr, function: ffi::PyCFunction, flags: c_int| ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: flags,
+        ml_doc: ptr::null(),
+    };
+    // With these it counts as a coroutine, of which a task can be made. Python keeps the address of the table.
+    let methods = Box::leak(Box::new([
+        method(c"send", ready_send_method, ffi::METH_O),
+        method(c"throw", ready_throw, ffi::METH_VARARGS),
+        method(c"close", ready_close, ffi::METH_NOARGS),
+        ffi::PyMethodDef::zeroed(),
+    ]));
     let mut slots = [
         slot(ffi::Py_tp_dealloc, ready_dealloc as *mut c_void),
         slot(ffi::Py_am_await, ready_itself as *mut c_void),
         slot(ffi::Py_tp_iter, ready_itself as *mut c_void),
         slot(ffi::Py_tp_iternext, ready_next as *mut c_void),
         slot(ffi::Py_am_send, ready_send as *mut c_void),
+        slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(0, ptr::null_mut()),
     ];
     let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -130,7 +145,7 @@ fn ready_type(py: Python<'_>) -> PyResult<Py<PyType>> {
 unsafe fn ready_source(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
     // SAFETY: as the caller promises. The place holds null or a reference that is ours, and null after this.
     unsafe {
-        let source = ptr::replace(&raw mut (*object.cast::<Ready>()).source, ptr::null_mut());
+        let source = (*object.cast::<Ready>()).source.swap(ptr::null_mut(), Ordering::AcqRel);
         Bound::from_owned_ptr_or_opt(py, source)
     }
 }
@@ -181,11 +196,53 @@ unsafe extern "C" fn ready_send(
 /// The same for those who iterate: the value comes in the exception that ends it.
 unsafe extern "C" fn ready_next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let mut value = ptr::null_mut();
-    // SAFETY: as for `ready_send`, which gives a new reference where it succeeds.
+    // SAFETY: as for `ready_send`, which gives a new reference where it succeeds. The exception is made by a call of its
+    // class, since `PyErr_SetObject` would take a tuple apart, and an exception for itself.
     unsafe {
         if ready_send(object, ptr::null_mut(), &raw mut value) == ffi::PySendResult::PYGEN_RETURN {
-            let py = Python::assume_attached();
-            PyStopIteration::new_err((Bound::from_owned_ptr(py, value).unbind(),)).restore(py);
+            let kind = ffi::PyExc_StopIteration;
+            let exception = ffi::PyObject_CallFunctionObjArgs(kind, value, ptr::null_mut::<ffi::PyObject>());
+            ffi::Py_DECREF(value);
+            if !exception.is_null() {
+                ffi::PyErr_SetObject(kind, exception);
+                ffi::Py_DECREF(exception);
+            }
+        }
+    }
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn ready_send_method(object: *mut ffi::PyObject, _sent: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: Python passes a live `Ready`.
+    unsafe { ready_next(object) }
+}
+
+/// Spends it without a value: nothing is taken from the source.
+unsafe extern "C" fn ready_close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: Python passes a live `Ready`, holding the interpreter.
+    unsafe {
+        drop(ready_source(Python::assume_attached(), object));
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
+/// Spends it and raises what was thrown: an instance, or a class with its argument.
+unsafe extern "C" fn ready_throw(object: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let (mut kind, mut value, mut trace) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut::<ffi::PyObject>());
+    // SAFETY: Python passes a live `Ready` and a tuple, holding the interpreter; what is unpacked of that is borrowed.
+    unsafe {
+        let name = c"throw".as_ptr();
+        if ffi::PyArg_UnpackTuple(arguments, name, 1, 3, &raw mut kind, &raw mut value, &raw mut trace) == 0 {
+            return ptr::null_mut();
+        }
+        drop(ready_source(Python::assume_attached(), object));
+        if ffi::PyExceptionInstance_Check(kind) != 0 {
+            ffi::PyErr_SetObject(ffi::Py_TYPE(kind).cast(), kind);
+        } else if ffi::PyExceptionClass_Check(kind) != 0 {
+            ffi::PyErr_SetObject(kind, value);
+        } else {
+            let expected = c"exceptions must be classes or instances deriving from BaseException";
+            ffi::PyErr_SetString(ffi::PyExc_TypeError, expected.as_ptr());
         }
     }
     ptr::null_mut()
@@ -321,7 +378,7 @@ fn plain_audio_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_tp_doc, signature.as_ptr().cast_mut().cast()),
         slot(0, ptr::null_mut()),
     ];
-    // A base for our own second class. One of a user's would be made by `audio_new`, which makes ours only.
+    // A base for our own second class; `audio_new` makes none of a user's.
     let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE;
     make_type::<Audio>(py, c"voxwire._core.Audio", flags, &mut slots, None)
 }
@@ -360,7 +417,8 @@ fn make_type<Object>(
         name: name.as_ptr(),
         basicsize: c_int::try_from(size_of::<Object>()).unwrap_or(c_int::MAX),
         itemsize: 0,
-        flags: flags as c_uint,
+        // Nobody gives these classes another constructor, or an object another class: places would be null.
+        flags: (flags | ffi::Py_TPFLAGS_IMMUTABLETYPE) as c_uint,
         slots: slots.as_mut_ptr(),
     };
     let base = base.map_or_else(ptr::null_mut, Py::as_ptr);
@@ -379,7 +437,7 @@ unsafe extern "C" fn audio_context(_object: *mut ffi::PyObject, _closure: *mut c
 }
 
 unsafe extern "C" fn audio_new(
-    _kind: *mut ffi::PyTypeObject,
+    kind: *mut ffi::PyTypeObject,
     arguments: *mut ffi::PyObject,
     keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
@@ -412,6 +470,17 @@ unsafe extern "C" fn audio_new(
             return ptr::null_mut();
         }
         let py = Python::assume_attached();
+        let refused = match audio_type(py) {
+            Err(error) => Some(error),
+            Ok(ours) if ours.as_ptr() != kind.cast() => Some(PyTypeError::new_err("Audio cannot be derived from")),
+            // One of a class of its own could refer to anything, and the collector does not look there.
+            Ok(_) if ffi::PyBytes_CheckExact(data) == 0 => Some(PyTypeError::new_err("data must be bytes")),
+            Ok(_) => None,
+        };
+        if let Some(error) = refused {
+            error.restore(py);
+            return ptr::null_mut();
+        }
         let data = Bound::from_borrowed_ptr(py, data).cast_into_unchecked::<PyBytes>();
         let format = Bound::from_borrowed_ptr(py, format).unbind();
         let context = Some(Bound::from_borrowed_ptr(py, context)).filter(|context| !context.is_none());
@@ -470,10 +539,15 @@ unsafe extern "C" fn owned_audio_traverse(
     argument: *mut c_void,
 ) -> c_int {
     // SAFETY: the collector passes a live `OwnedAudio` and what to call for each object that it refers to; one of a class
-    // on the heap refers to that too. Bytes and int refer to nothing, and a format is a plain value.
+    // on the heap refers to that too. Bytes and int refer to nothing.
     unsafe {
         let context = (*object.cast::<OwnedAudio>()).context;
         let outcome = if context.is_null() { 0 } else { visit(context, argument) };
+        if outcome != 0 {
+            return outcome;
+        }
+        let format = (*object.cast::<Audio>()).format;
+        let outcome = if format.is_null() { 0 } else { visit(format, argument) };
         if outcome != 0 {
             return outcome;
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from voxwire.exceptions import SinkError
@@ -15,9 +16,16 @@ def main() -> int:
     except SinkError as error:
         sys.stderr.write(f"voxwire_alsa: {error}\n")
         return 6
+    if not found:
+        sys.stderr.write("voxwire_alsa: no devices, ALSA's configuration lists none\n")
     width = max((len(device.address) for device in found), default=0)
-    for device in found:
-        sys.stdout.write(f"{device.address:{width}}  {device.description}\n")
+    try:
+        for device in found:
+            sys.stdout.write(f"{device.address:{width}}  {device.description}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough; what is still buffered can go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 0
 
 

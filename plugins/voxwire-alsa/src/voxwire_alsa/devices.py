@@ -31,6 +31,6 @@ def devices() -> list[Device]:
     """Lists the devices that play, in the order of ALSA's configuration; opens none of them.
 
     Raises:
-        SinkError: The library is missing, or its configuration is broken.
+        SinkError: The library is missing, or says that it cannot list them.
     """
     return [Device(name, "; ".join(description.splitlines())) for name, description in _native.devices()]

@@ -228,7 +228,7 @@ class Context(Playable):
 
     async def __anext__(self) -> Event:
         self._take_iteration()
-        return await anext(self._arrivals())
+        return await (anext(self._taken) if self._taken is not None else self._next())
 
     def _arrivals(self) -> Arrivals:
         if self._taken is None:

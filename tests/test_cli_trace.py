@@ -7,17 +7,31 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from test_cli import ENVIRONMENT, VOXWIRE, assert_one_line, voxwire
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 TEXT = "Some words, one after the other, which nobody hears to their end."
 TONE = ("--url", "embedded:tone")
 PACED = ("--to", "file:out.wav?realtime=1")
+
+
+def await_true(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Polls for what tells nobody, as long as the program runs."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
 
 
 def traced(*arguments: str, cwd: Path) -> dict[str, Any]:
@@ -169,25 +183,26 @@ def test_a_failure_in_the_middle_can_be_looked_at(tmp_path: Path) -> None:
     assert not any("secret" in text for text in written)
 
 
-def test_an_interrupt_from_the_keyboard_is_status_130(tmp_path: Path) -> None:
+def test_an_interrupt_from_the_keyboard_shows_what_was_heard_till_then(tmp_path: Path) -> None:
+    heard = tmp_path / "out.wav"
     process = subprocess.Popen(
-        [VOXWIRE, "trace", *TONE, "--to", "null:", "--plot", "out.png", "--json"],
+        [VOXWIRE, "trace", "One two three. " * 200, *TONE, *PACED, "--plot", "out.svg", "--json"],
         cwd=tmp_path,
         env=ENVIRONMENT,
-        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    # A pipe holds less than this: once it is written, the command has begun to speak.
-    process.stdin.write("One two three. " * 20_000)
-    process.stdin.flush()
+    await_true(lambda: heard.exists() and heard.stat().st_size > 24_000, process)
     process.send_signal(signal.SIGINT)
-    assert process.wait(10) == 130
-    assert (process.stdout.read(), process.stderr.read()) == ("", "voxwire: interrupted\n")
-    process.stdin.close()
-    process.stdout.close()
-    process.stderr.close()
+    stdout, stderr = process.communicate(timeout=10)
+    assert (process.returncode, stderr) == (130, "voxwire: interrupted\n")
+    seen = json.loads(stdout)
+    assert seen["record"]["outcome"] == "cancelled"
+    states = [word["state"] for word in seen["words"]]
+    assert states[0] == "heard"
+    assert states[-1] == "unheard"
+    assert "One" in texts(tmp_path / "out.svg")
 
 
 def test_a_missing_library_is_named_before_anything_is_spoken(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -80,7 +81,7 @@ def trace(*, plot: str | None, as_json: bool, **arguments: Any) -> None:
         if seen is not None and (failure is None or seen.arrivals):
             if as_json:
                 print_json(seen, to_standard_error=to_standard_error)
-            elif failure is None:
+            elif failure is None or isinstance(failure, KeyboardInterrupt):
                 _show(seen)
             if plot is not None and draw is not None:
                 _write(plot, draw(seen, _KINDS[Path(plot).suffix.lower()]))
@@ -100,18 +101,21 @@ async def _trace(
     timeout: float | None,  # noqa: ASYNC109 - the user's own bound on the whole command
     interrupt_at: float | None,
     **options: Any,
-) -> tuple[Trace | None, Exception | None]:
+) -> tuple[Trace | None, BaseException | None]:
     """Returns what was seen, if anything was, and how it failed, if it did."""
     source = text_source(text, text_file)
     address = to if to is not None else _sound_device()
     recorder = Recorder()
     output = open_sink(SilentListener() if address is None else address)
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         async with connected(url, api_key, timeout) as client, output:
             await speak(client, source, output, recorder, interrupt_at_s=interrupt_at, **context_options(options))
     except (VoxwireError, TimeoutError) as error:
         failure = error
+    except asyncio.CancelledError:
+        # By the user, who has seen enough and wants to look at it.
+        failure = KeyboardInterrupt()
     if not recorder.began:
         return None, failure
     seen = recorder.trace(

@@ -16,6 +16,9 @@ const STANDSTILL_NS: u64 = NS_PER_S * 3 / 10;
 /// How long what is behind the buffer may take to be heard: what a device says beyond that is not believed.
 const LONGEST_DELAY_NS: u64 = NS_PER_S * 2;
 
+/// A move that came early is forgotten in so many moves: one that was late for a reason that lasts is the rule then.
+const PHASE_LEAK: u64 = 16;
+
 /// What a device is doing with what it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Motion {
@@ -48,6 +51,8 @@ pub(crate) struct Meter {
     heard_by: Option<u64>,
     /// It was started anew since frames left last.
     restarted: bool,
+    /// When the device, going by its earliest moves, would have moved its first frame on; None before its first move.
+    phase: Option<u64>,
 }
 
 impl Meter {
@@ -66,6 +71,7 @@ impl Meter {
             delay: None,
             heard_by: None,
             restarted: false,
+            phase: None,
         }
     }
 
@@ -84,6 +90,7 @@ impl Meter {
     pub(crate) fn run(&mut self, now: u64) {
         self.held = self.holds();
         self.motion = Motion::Running;
+        self.phase = None;
         self.given = self.timeline.handed();
         self.dry_at = now + self.duration_ns(self.held);
     }
@@ -118,9 +125,21 @@ impl Meter {
             self.given = handed;
         }
         if left > self.left {
+            let here = now.saturating_sub(self.duration_ns(left));
+            let later = self.duration_ns(left - self.left) / PHASE_LEAK;
+            self.phase = Some(self.phase.map_or(here, |phase| here.min(phase + later)));
             self.left = left;
             self.restarted = false;
         }
+    }
+
+    /// When the device may move on next at the earliest, after it was seen standing at `standing` and then to move by
+    /// `step` frames. A server that was late is not late the next time, so its earlier moves count too.
+    pub(crate) fn next_move_at(&self, standing: u64, step: u64) -> u64 {
+        let on_time = self
+            .phase
+            .map_or(standing, |phase| phase + self.duration_ns(self.left));
+        standing.min(on_time) + self.duration_ns(step.min(self.setup.period))
     }
 
     /// The next frame given would be heard after that many; None where the device does not know.

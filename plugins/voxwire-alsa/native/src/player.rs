@@ -18,7 +18,11 @@ use crate::silence::Silence;
 const NS_PER_MS: u64 = 1_000_000;
 /// How often a cut looks whether the device has moved.
 const LOOK_NS: u64 = NS_PER_MS / 4;
-/// How long a cut waits for a move that is due once a period: half a period more, within these.
+/// What a stop takes of the time between two moves, and how long a server may keep a move to itself.
+const STOP_NS: u64 = NS_PER_MS;
+const NOTICE_NS: u64 = NS_PER_MS;
+/// How long a cut waits for a move that is due once a period, or for the one behind it: half a period more, within
+/// these.
 const MOVE_NS: (u64, u64) = (10 * NS_PER_MS, 40 * NS_PER_MS);
 /// How often a suspended device is asked, and for how long.
 const RESUME_NS: u64 = 50 * NS_PER_MS;
@@ -190,17 +194,20 @@ impl<'a> Player<'a> {
     }
 
     /// A device behind a server is moved on by whole steps. Between the look at it and the stop it must not move, so the
-    /// stop comes just behind a move. Returns when the next one may come: the time of the step, of a period at most,
-    /// after the device was last seen standing. None without a move.
+    /// stop comes just behind a move that leaves time enough for it. Returns when the next one may come; None without
+    /// such a move.
     fn wait_for_move(&mut self) -> Option<u64> {
-        let until = now_ns() + (self.meter.period_ns() * 3 / 2).clamp(MOVE_NS.0, MOVE_NS.1);
+        let until = now_ns() + (self.meter.period_ns() * 5 / 2).clamp(MOVE_NS.0, MOVE_NS.1);
         let mut still: Option<(u64, u64)> = None;
         loop {
             let now = now_ns();
             self.look().ok()?;
             let left = self.meter.left;
             if let Some((before, at)) = still.filter(|(before, _)| *before < left) {
-                return Some(at + self.meter.duration_ns((left - before).min(self.setup.period)));
+                let next = self.meter.next_move_at(at, left - before);
+                if now + STOP_NS + NOTICE_NS < next {
+                    return Some(next - NOTICE_NS);
+                }
             }
             if left == self.meter.timeline.handed() || now >= until {
                 return None;

@@ -12,8 +12,7 @@ from paced_sink import NativePacedSink, PacedSink
 
 from voxwire.audio import AudioFormat
 from voxwire.exceptions import SinkError, SinkLost
-from voxwire.testing import SinkConformance
-from voxwire.testing import sinks as kit_module
+from voxwire.testing import SinkConformance, watched
 
 
 class _Kit(SinkConformance):
@@ -453,8 +452,8 @@ def test_a_sink_that_breaks_a_rule_fails(defect, test):
 
 @pytest.mark.parametrize("method", ["capabilities", "open", "write", "finish", "clear", "position", "close"])
 def test_a_method_that_never_returns_fails_its_test_by_name(monkeypatch, method):
-    monkeypatch.setattr(kit_module, "_NEVER_S", {})
-    monkeypatch.setattr(kit_module, "_ELSE_NEVER_S", 0.3)
+    monkeypatch.setattr(watched, "_NEVER_S", {})
+    monkeypatch.setattr(watched, "_ELSE_NEVER_S", 0.3)
     release = threading.Event()
 
     class Kit(_Kit):

@@ -25,5 +25,5 @@ def __getattr__(name: str) -> Any:
     home = f"{__name__}.{_HOMES[name]}"
     if (pytest := sys.modules.get("pytest")) is not None and home not in sys.modules:
         # Else an assertion in an installed module fails without a word about what was compared.
-        pytest.register_assert_rewrite(home)
+        pytest.register_assert_rewrite(home, f"{__name__}.watched")
     return getattr(importlib.import_module(home), name)

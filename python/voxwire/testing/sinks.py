@@ -17,11 +17,8 @@ fails its test instead of stopping the run.
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import itertools
-import select
-import socket
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -34,201 +31,21 @@ import pytest
 
 from voxwire.audio import AudioFormat
 from voxwire.exceptions import FormatRefused, SinkClosed, SinkError, SinkLost, Unsupported
-from voxwire.sinks import Capabilities, Clock, FormatPattern, Opened, Option, Position, Probe, Quality, accepts
+from voxwire.sinks import Clock, FormatPattern, Opened, Option, Position, Probe, Quality, accepts
+from voxwire.testing.wake import RecordingWake
+from voxwire.testing.watched import Aside, Calls, Watched, bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
 
-    from typing_extensions import Buffer
-
-    from voxwire.sinks import Sink, Wake
+    from voxwire.sinks import Sink
 
 __all__ = ["RecordingWake", "SinkConformance"]
 
 #: Ten times the 5 ms of the contract, so that a busy machine fails no sink.
 _CLEAR_S = 0.05
-#: What "returns at once" is held to, for the same reason.
-_AT_ONCE_S = 0.5
-#: What may take its time.
-_MAY_BLOCK = frozenset({"make", "probe", "open", "close"})
-#: After this long a call counts as one that never returns; to ``open`` the host itself gives 15 s.
-_NEVER_S = {"open": 16.0}
-_ELSE_NEVER_S = 5.0
 _STARVED_S = 0.4
 _NONSENSE = AudioFormat("pcm_f32le", 767_999, 7)
-_COUNTS = ("segment", "written", "played", "discarded", "xruns", "at_ns", "bound")
-
-
-class RecordingWake:
-    """A host's wake that a test can wait for; native code may write to its descriptor."""
-
-    def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
-        self._reader.settimeout(0)
-        self._writer.settimeout(0)
-
-    def __call__(self) -> None:
-        """Wakes."""
-        with contextlib.suppress(OSError):
-            self._writer.send(b"\0")
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._writer.fileno()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Waits for a wake; False if none came in time."""
-        if not select.select([self._reader], [], [], timeout_s)[0]:
-            return False
-        self._reader.recv(4096)
-        return True
-
-    def forget(self) -> None:
-        """Forgets the wakes so far."""
-        with contextlib.suppress(BlockingIOError):
-            self._reader.recv(4096)
-
-    def close(self) -> None:
-        """Closes the descriptors."""
-        self._reader.close()
-        self._writer.close()
-
-
-class _Calls:
-    """The calls of the sinks of one test that have not returned, by thread."""
-
-    def __init__(self) -> None:
-        self._running: dict[int, tuple[str, float]] = {}
-
-    def make(self, method: str, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Makes a call."""
-        ident = threading.get_ident()
-        started = time.monotonic()
-        self._running[ident] = (method, started)
-        try:
-            result = call(*arguments)
-        finally:
-            del self._running[ident]
-        took_s = time.monotonic() - started
-        if method not in _MAY_BLOCK:
-            assert took_s <= _AT_ONCE_S, f"{method} took {took_s:.2f} s, it must never block"
-        return result
-
-    def check(self) -> None:
-        """Fails where a call has not returned for so long that it never will."""
-        now = time.monotonic()
-        for method, started in list(self._running.values()):
-            limit_s = _NEVER_S.get(method, _ELSE_NEVER_S)
-            if now - started > limit_s:
-                pytest.fail(f"{method} did not return within {limit_s:g} s")
-
-
-class _Aside(threading.Thread):
-    """A second thread of a test; ``done`` raises what went wrong on it."""
-
-    def __init__(self, body: Callable[[], None]) -> None:
-        super().__init__(daemon=True)
-        self._body = body
-        self._error: BaseException | None = None
-        self.start()
-
-    def run(self) -> None:
-        """Runs the body."""
-        try:
-            self._body()
-        except BaseException as error:  # noqa: BLE001 - raised by `done`
-            self._error = error
-
-    def done(self) -> None:
-        """Waits for the end of the thread."""
-        self.join()
-        if self._error is not None:
-            raise self._error
-
-
-def _bounded(test: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Runs a test on a second thread, and gives it up where the sink does not come back."""
-
-    @functools.wraps(test)
-    def run(kit: Any) -> None:
-        kit._calls = _Calls()  # noqa: SLF001 - its own
-        aside = _Aside(functools.partial(test, kit))
-        while aside.is_alive():
-            aside.join(0.05)
-            kit._calls.check()  # noqa: SLF001
-        aside.done()
-
-    return run
-
-
-class _Watched:
-    """A sink whose every call is timed, and whose every answer is held against the contract."""
-
-    def __init__(self, sink: Sink, calls: _Calls) -> None:
-        self.sink = sink
-        self._calls = calls
-        self._frame_bytes = 1
-        self._lost = False
-        self._can_clear = self.capabilities().can_clear
-
-    def capabilities(self) -> Capabilities:
-        capabilities: Capabilities = self._calls.make("capabilities", self.sink.capabilities)
-        assert isinstance(capabilities, Capabilities)
-        return capabilities
-
-    def open(self, formats: Sequence[AudioFormat], wake: Wake) -> Opened:
-        opened: Opened = self._calls.make("open", self.sink.open, formats, wake)
-        assert isinstance(opened, Opened)
-        assert opened.format in formats, f"opened {opened.format}, which was not offered"
-        for name, least in (("quantum", 1), ("buffer", 1), ("latency", 0)):
-            value = getattr(opened, name)
-            assert type(value) is int, f"{name} is {type(value).__name__}, must be int"
-            assert value >= least, f"{name} of {value} frames"
-        self._frame_bytes = opened.format.frame_bytes
-        return opened
-
-    def write(self, data: Buffer, /) -> int:
-        frames = memoryview(data).nbytes // self._frame_bytes
-        try:
-            taken: int = self._calls.make("write", self.sink.write, data)
-        except SinkLost:
-            self._lost = True
-            raise
-        assert type(taken) is int, f"write returned {type(taken).__name__}, must be int"
-        assert 0 <= taken <= frames, f"write returned {taken} of {frames} frames"
-        return taken
-
-    def finish(self) -> None:
-        self._calls.make("finish", self.sink.finish)
-
-    def clear(self) -> Position:
-        final = self._seen("clear", self._calls.make("clear", self.sink.clear))
-        assert final.played + final.discarded == final.written, f"clear does not account for all: {final}"
-        # What a lost sink has not stored is gone, whatever it can clear.
-        assert self._can_clear or self._lost or not final.discarded, "clear discards although can_clear is False"
-        return final
-
-    def position(self) -> Position:
-        return self._seen("position", self._calls.make("position", self.sink.position))
-
-    def pause(self) -> None:
-        self._calls.make("pause", self.sink.pause)
-
-    def resume(self) -> None:
-        self._calls.make("resume", self.sink.resume)
-
-    def close(self) -> None:
-        self._calls.make("close", self.sink.close)
-
-    def _seen(self, method: str, position: Position) -> Position:
-        assert isinstance(position, Position), f"{method} returned {type(position).__name__}, must be Position"
-        for name in _COUNTS:
-            value = getattr(position, name)
-            assert type(value) is int, f"{name} is {type(value).__name__}, must be int"
-            assert value >= 0, position
-        assert position.played <= position.written - position.discarded, position
-        assert position.quality in get_args(Quality), position
-        return position
 
 
 class SinkConformance(ABC):
@@ -251,7 +68,7 @@ class SinkConformance(ABC):
     timeout_s: float = 5.0
     open_close_cycles: int = 10_000
 
-    _calls: _Calls
+    _calls: Calls
 
     @abstractmethod
     def make(self) -> Sink:
@@ -264,7 +81,7 @@ class SinkConformance(ABC):
 
     # --- before the open ---
 
-    @_bounded
+    @bounded
     def test_describes_itself(self) -> None:
         """Version, options, probe and capabilities have the types of the contract."""
         sink = self.make()
@@ -278,7 +95,7 @@ class SinkConformance(ABC):
         probe = self._calls.make("probe", sink.probe)
         assert isinstance(probe, Probe)
         assert probe.usable or probe.reason, "it is not usable and does not say why"
-        watched = _Watched(sink, self._calls)
+        watched = Watched(sink, self._calls)
         capabilities = watched.capabilities()
         assert capabilities == watched.capabilities(), "capabilities change"
         patterns = capabilities.formats
@@ -290,7 +107,7 @@ class SinkConformance(ABC):
         assert type(capabilities.max_lead_ms) is int
         assert capabilities.max_lead_ms >= 0
 
-    @_bounded
+    @bounded
     def test_refuses_a_format_that_it_cannot_do(self) -> None:
         """``open`` never changes a format: one that it can do exactly, or FormatRefused; then it may be asked again."""
         with self._opening() as (sink, wake):
@@ -307,7 +124,7 @@ class SinkConformance(ABC):
         with self._opening() as (sink, wake):
             sink.open([_NONSENSE, *self.formats], wake)
 
-    @_bounded
+    @bounded
     def test_takes_the_first_format_that_it_can_do(self) -> None:
         """What is offered first is wanted most."""
         with self._open() as (_, opened, _):
@@ -318,7 +135,7 @@ class SinkConformance(ABC):
 
     # --- writing and playing ---
 
-    @_bounded
+    @bounded
     def test_takes_part_of_a_write_and_wakes_for_the_rest(self) -> None:
         """A short write is followed by one wake, after which more is taken; nothing is lost or doubled."""
         with self._open() as (sink, opened, wake):
@@ -339,7 +156,7 @@ class SinkConformance(ABC):
             self._drain(sink, opened, wake)
             assert sink.position().played == total
 
-    @_bounded
+    @bounded
     def test_never_blocks(self) -> None:
         """``write`` takes what there is room for and returns, and so does every other method."""
         with self._open() as (sink, opened, _):
@@ -350,14 +167,14 @@ class SinkConformance(ABC):
             assert sink.position().written == written
             assert sink.clear().written == written
 
-    @_bounded
+    @bounded
     def test_an_empty_write_takes_nothing(self) -> None:
         """The host asks with it whether the sink is lost."""
         with self._open() as (sink, _, _):
             assert sink.write(b"") == 0
             assert sink.position().written == 0
 
-    @_bounded
+    @bounded
     def test_refuses_part_of_a_frame(self) -> None:
         """A buffer that ends inside a frame is an error, and nothing of it is taken."""
         with self._open() as (sink, opened, _):
@@ -367,7 +184,7 @@ class SinkConformance(ABC):
                 sink.write(b"\0" * (opened.format.frame_bytes + 1))
             assert sink.position().written == 0
 
-    @_bounded
+    @bounded
     def test_takes_any_buffer_and_keeps_none(self) -> None:
         """Of bytes or of larger items, read-only or not: the buffer is the caller's again once ``write`` returned."""
         with self._open() as (sink, opened, wake):
@@ -388,7 +205,7 @@ class SinkConformance(ABC):
             self._drain(sink, opened, wake)
             assert sink.position().played == 5 * frames
 
-    @_bounded
+    @bounded
     def test_position_never_falls(self) -> None:
         """``played`` is monotonic within a segment and never beyond ``written``, polled from another thread."""
         with self._open() as (sink, opened, wake):
@@ -399,7 +216,7 @@ class SinkConformance(ABC):
                 while not stop.is_set():
                     seen.append(sink.position())
 
-            poller = _Aside(poll)
+            poller = Aside(poll)
             try:
                 for _ in range(5):
                     self._write_all(sink, opened, wake, _audio(opened, _frames(opened, 0.05)))
@@ -416,7 +233,7 @@ class SinkConformance(ABC):
                 assert after.at_ns >= before.at_ns
             assert seen[-1].played == seen[-1].written
 
-    @_bounded
+    @bounded
     def test_one_frame_is_played_after_finish(self) -> None:
         """A short last quantum is padded; the padding is not counted."""
         with self._open() as (sink, opened, wake):
@@ -425,7 +242,7 @@ class SinkConformance(ABC):
             assert sink.position().written == 1
             assert sink.position().played == 1
 
-    @_bounded
+    @bounded
     def test_finish_does_not_end_the_segment(self) -> None:
         """What is written behind a finish is counted on."""
         with self._open() as (sink, opened, wake):
@@ -436,7 +253,7 @@ class SinkConformance(ABC):
                 assert sink.position().segment == segment
                 assert sink.position().played == count * opened.quantum
 
-    @_bounded
+    @bounded
     def test_a_short_utterance_is_heard_without_finish(self) -> None:
         """40 ms (and whole quanta) play although nothing follows them."""
         with self._open() as (sink, opened, wake):
@@ -444,7 +261,7 @@ class SinkConformance(ABC):
             self._write_all(sink, opened, wake, _audio(opened, quanta * opened.quantum))
             self._wait_played(sink, opened, quanta * opened.quantum)
 
-    @_bounded
+    @bounded
     def test_starvation_loses_nothing(self) -> None:
         """After 0.4 s without audio the sink goes on, and silence that it inserted is not counted."""
         with self._open() as (sink, opened, wake):
@@ -460,7 +277,7 @@ class SinkConformance(ABC):
 
     # --- clearing ---
 
-    @_bounded
+    @bounded
     def test_clear_accounts_for_every_frame(self) -> None:
         """``played + discarded == written``, at once, and the next segment begins at zero."""
         with self._open() as (sink, opened, wake):
@@ -480,7 +297,7 @@ class SinkConformance(ABC):
             self._drain(sink, opened, wake)
             assert sink.position().played == opened.quantum
 
-    @_bounded
+    @bounded
     def test_clear_is_idempotent(self) -> None:
         """Clearing an empty segment keeps its number."""
         with self._open() as (sink, opened, wake):
@@ -495,7 +312,7 @@ class SinkConformance(ABC):
             assert (again.segment, again.written) == (segment, 0)
             assert sink.position().segment == segment
 
-    @_bounded
+    @bounded
     def test_clear_ends_a_finish(self) -> None:
         """What follows the clear is a segment of its own, with a finish of its own."""
         with self._open() as (sink, opened, wake):
@@ -507,7 +324,7 @@ class SinkConformance(ABC):
             self._drain(sink, opened, wake)
             assert sink.position().played == opened.quantum
 
-    @_bounded
+    @bounded
     def test_clear_from_another_thread(self) -> None:
         """``clear`` may come from any thread, also in the middle of writes."""
         with self._open() as (sink, opened, wake):
@@ -516,7 +333,7 @@ class SinkConformance(ABC):
             def clear() -> None:
                 finals.extend(sink.clear() for _ in range(20))
 
-            clearer = _Aside(clear)
+            clearer = Aside(clear)
             total = 0
             while clearer.is_alive():
                 total += sink.write(_audio(opened, opened.quantum))
@@ -528,7 +345,7 @@ class SinkConformance(ABC):
 
     # --- pausing ---
 
-    @_bounded
+    @bounded
     def test_pause_holds_or_is_refused(self) -> None:
         """``pause`` and ``resume`` work exactly where ``can_pause`` says so."""
         with self._open() as (sink, opened, wake):
@@ -551,7 +368,7 @@ class SinkConformance(ABC):
 
     # --- the end ---
 
-    @_bounded
+    @bounded
     def test_close_twice(self) -> None:
         """``close`` is idempotent, with audio still waiting."""
         with self._open() as (sink, opened, wake):
@@ -559,7 +376,7 @@ class SinkConformance(ABC):
             sink.close()
             sink.close()
 
-    @_bounded
+    @bounded
     def test_write_after_close(self) -> None:
         """A closed sink says so."""
         with self._open() as (sink, opened, _):
@@ -569,7 +386,7 @@ class SinkConformance(ABC):
             with pytest.raises(SinkClosed):
                 sink.finish()
 
-    @_bounded
+    @bounded
     def test_loss_is_told(self) -> None:
         """A lost sink wakes its host, raises SinkLost from ``write``, keeps its numbers, and can be closed."""
         with self._open() as (sink, opened, wake):
@@ -584,7 +401,7 @@ class SinkConformance(ABC):
             sink.close()
             sink.close()
 
-    @_bounded
+    @bounded
     def test_leaves_nothing_behind(self) -> None:
         """No descriptor and no thread outlives the close."""
         self._use_once()
@@ -593,7 +410,7 @@ class SinkConformance(ABC):
             self._use_once()
         assert _settled(before), f"left behind: {before} became {_resources()}"
 
-    @_bounded
+    @bounded
     def test_many_opens_and_closes(self) -> None:
         """Opening and closing again and again leaks nothing."""
         self._use_once()
@@ -611,11 +428,11 @@ class SinkConformance(ABC):
 
     # --- helpers ---
 
-    def _make(self) -> _Watched:
-        return _Watched(self._calls.make("make", self.make), self._calls)
+    def _make(self) -> Watched:
+        return Watched(self._calls.make("make", self.make), self._calls)
 
     @contextlib.contextmanager
-    def _opening(self) -> Iterator[tuple[_Watched, RecordingWake]]:
+    def _opening(self) -> Iterator[tuple[Watched, RecordingWake]]:
         sink, wake = self._make(), RecordingWake()
         try:
             yield sink, wake
@@ -626,7 +443,7 @@ class SinkConformance(ABC):
                 wake.close()
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[tuple[_Watched, Opened, RecordingWake]]:
+    def _open(self) -> Iterator[tuple[Watched, Opened, RecordingWake]]:
         with self._opening() as (sink, wake):
             yield sink, sink.open(self.formats, wake), wake
 
@@ -635,7 +452,7 @@ class SinkConformance(ABC):
             self._write_all(sink, opened, wake, _audio(opened, opened.quantum))
             self._drain(sink, opened, wake)
 
-    def _write_until_lost(self, sink: _Watched, opened: Opened, wake: RecordingWake) -> SinkLost:
+    def _write_until_lost(self, sink: Watched, opened: Opened, wake: RecordingWake) -> SinkLost:
         """Writes until the loss shows, and makes sure that the sink has woken its host for it."""
         woken = False
         deadline = time.monotonic() + self.timeout_s
@@ -648,7 +465,7 @@ class SinkConformance(ABC):
             woken = wake.wait(0.02) or woken
         pytest.fail("write does not tell of the loss")
 
-    def _write_all(self, sink: _Watched, opened: Opened, wake: RecordingWake, data: Any) -> None:
+    def _write_all(self, sink: Watched, opened: Opened, wake: RecordingWake, data: Any) -> None:
         view = memoryview(data)
         deadline = time.monotonic() + self.timeout_s + opened.format.duration_s(view.nbytes)
         while view:
@@ -658,7 +475,7 @@ class SinkConformance(ABC):
                 assert time.monotonic() < deadline, "takes no more"
                 wake.wait(1)
 
-    def _drain(self, sink: _Watched, opened: Opened, wake: RecordingWake) -> None:
+    def _drain(self, sink: Watched, opened: Opened, wake: RecordingWake) -> None:
         """Calls ``finish`` and waits for the wake that it owes, others disregarded."""
         unplayed = sink.position().written - sink.position().played
         deadline = time.monotonic() + self.timeout_s + unplayed / opened.format.sample_rate
@@ -670,7 +487,7 @@ class SinkConformance(ABC):
                 return
         pytest.fail(f"finish did not play everything: {sink.position()}")
 
-    def _wait_played(self, sink: _Watched, opened: Opened, frames: int) -> None:
+    def _wait_played(self, sink: Watched, opened: Opened, frames: int) -> None:
         deadline = time.monotonic() + self.timeout_s + frames / opened.format.sample_rate
         while sink.position().played < frames:
             assert time.monotonic() < deadline, f"not played: {sink.position()}"

@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -not -path 'rust/fuzz/*' -o -name Cargo.toml -not -path 'rust/fuzz/*')
-NATIVE_SOURCES = Cargo.toml Cargo.lock $(shell find rust/sink rust/audio rust/kernels plugins/voxwire-$(1)/native -name '*.rs' -o -name Cargo.toml)
+NATIVE_SOURCES = Cargo.toml Cargo.lock $(shell find rust/sink rust/plugin rust/audio rust/kernels plugins/voxwire-$(1)/native -name '*.rs' -o -name Cargo.toml)
 MYPY := $(BIN)/mypy
 PYTHON_SOURCES := python plugins tests benches
 
@@ -41,22 +41,24 @@ test-rust: tools
 	cargo test --workspace --locked --quiet
 	cargo test --manifest-path rust/fuzz/Cargo.toml --locked --quiet
 
-test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/alsa $(STAMPS)/espeak $(STAMPS)/test $(STAMPS)/sdk2
-	$(BIN)/python -m pytest -q
+# Most tests wait for something rather than compute, so three at a time suit two cores.
+test-python: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/alsa $(STAMPS)/rtp $(STAMPS)/espeak $(STAMPS)/test $(STAMPS)/sdk2
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile
 
-lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/alsa $(STAMPS)/espeak $(STAMPS)/test
+lint: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/alsa $(STAMPS)/rtp $(STAMPS)/espeak $(STAMPS)/test
 	cargo fmt --all --check
 	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
-	cargo clippy --workspace --all-targets --features voxwire-benches/instructions --locked --quiet -- -D warnings
+	cargo clippy --workspace --all-targets --features voxwire-benches/instructions,voxwire-rtp/python --locked --quiet -- -D warnings
 	cargo clippy --manifest-path rust/fuzz/Cargo.toml --all-targets --locked --quiet -- -D warnings
 	$(BIN)/ruff format --check --quiet $(PYTHON_SOURCES)
 	$(BIN)/ruff check --quiet $(PYTHON_SOURCES)
 	$(MYPY)
-	$(MYPY) -p voxwire_file -p voxwire_alsa -p voxwire_espeak
+	$(MYPY) -p voxwire_file -p voxwire_alsa -p voxwire_rtp -p voxwire_espeak
 	$(BIN)/python -m mypy.stubtest voxwire._core --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt
 	$(BIN)/python -m mypy.stubtest voxwire_alsa._native --mypy-config-file pyproject.toml
+	$(BIN)/python -m mypy.stubtest voxwire_rtp._native --mypy-config-file pyproject.toml
 
-bench: $(STAMPS)/core $(STAMPS)/test $(STAMPS)/bench
+bench: $(STAMPS)/core $(STAMPS)/rtp $(STAMPS)/test $(STAMPS)/bench
 	$(BIN)/python benches/run.py $(if $(BENCH_SHORT),--short)
 
 instructions: $(STAMPS)/core $(STAMPS)/test
@@ -70,7 +72,7 @@ fuzz: tools
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --features libfuzzer $$target corpus/$$target seeds/$$target -- \
 	    -max_total_time=$(FUZZ_SECONDS) -max_len=1024 -rss_limit_mb=512 -timeout=5 || exit 1; done
 
-docs: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/espeak $(STAMPS)/test
+docs: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/rtp $(STAMPS)/espeak $(STAMPS)/test
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:
@@ -135,7 +137,9 @@ $(STAMPS)/file $(STAMPS)/espeak: $(STAMPS)/%: plugins/voxwire-%/pyproject.toml |
 	@$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation -e plugins/voxwire-$*
 	@touch $@
 
-$(STAMPS)/alsa: plugins/voxwire-alsa/pyproject.toml $(call NATIVE_SOURCES,alsa) | $(STAMPS)/core
-	@echo 'building voxwire-alsa'
-	@cd plugins/voxwire-alsa && PIP_QUIET=1 ../../$(BIN)/maturin develop --release --locked --quiet
+$(STAMPS)/alsa: $(call NATIVE_SOURCES,alsa)
+$(STAMPS)/rtp: $(call NATIVE_SOURCES,rtp)
+$(STAMPS)/alsa $(STAMPS)/rtp: $(STAMPS)/%: plugins/voxwire-%/pyproject.toml | $(STAMPS)/core
+	@echo 'building voxwire-$*'
+	@cd plugins/voxwire-$* && PIP_QUIET=1 ../../$(BIN)/maturin develop --release --locked --quiet
 	@touch $@

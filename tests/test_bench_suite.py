@@ -9,16 +9,24 @@ from html.parser import HTMLParser
 
 import instructions
 import pytest
+import rtp
 from suite import page, programs, wanted
 from suite.conditions import (
+    AIORTP,
     BATCHES,
     DECODE,
     EACH,
+    FIFO,
     GROUPS,
+    ORDINARY,
     PICOWS_ORJSON,
     PICOWS_ORJSON_SSL,
     PICOWS_PLAIN,
+    RTP,
+    RTP_QUANTITIES,
     SDK,
+    THOUSAND,
+    TWO_THOUSAND,
     Condition,
     Group,
 )
@@ -261,6 +269,122 @@ def test_a_run_that_is_wrong_is_no_figure(stage, parts, reason: str) -> None:
     client(**parts)
     with pytest.raises(RunFailed, match=reason):
         stage.run(SDK, SMALL, 10, check=False)
+
+
+RECEIVED = {
+    "packets": 50,
+    "lost": 0,
+    "duplicates": 0,
+    "reordered": 0,
+    "markers": 1,
+    "starts_with_marker": True,
+    "skipped": 0,
+    "wrong_steps": 0,
+    "silent": 0,
+    "padded": 0,
+    "wrong_audio": 0,
+    "audio_bytes": 8000,
+    "jitter_mean_us": 20.0,
+    "jitter_max_us": 70.0,
+    "delta_max_us": 20_300.0,
+    "late_max_us": 300.0,
+}
+SENT = {"cpu_s": 0.0004, "others_percent": 2.0}
+LATE = {"p50": 30.0, "p99": 90.0, "p999": 200.0, "max": 300.0}
+
+
+def received(**parts):
+    """A report of two streams of a second, the first with these parts."""
+    streams = [RECEIVED | {key: part for key, part in parts.items() if key in RECEIVED}, RECEIVED]
+    whole = {"streams": streams, "late_us": LATE, "strangers": 0, "dropped": 0, "reports": 3}
+    return whole | {key: part for key, part in parts.items() if key in whole}
+
+
+class TestRtp:
+    def test_a_whole_run_is_summed_up(self):
+        report = received(jitter_max_us=400.0, jitter_mean_us=40.0, delta_max_us=21_000.0, skipped=2)
+        rtp.check_report(report, 50)
+        found = rtp.sample(report, SENT | {"pacer_cpu_s": 0.0003})
+        assert (found.packet_cpu_us, found.pacer_cpu_us) == (pytest.approx(4), pytest.approx(3))
+        assert found.streams_per_core == pytest.approx(5000)
+        assert (found.jitter_max_us, found.jitter_mean_us, found.delta_max_us, found.skipped) == (400, 30, 21_000, 2)
+        assert (found.late_p50_us, found.late_p99_us, found.late_max_us) == (30, 90, 300)
+
+    def test_silence_that_was_sent_between_is_no_audio(self):
+        rtp.check_report(received(packets=54, silent=3, padded=1), 50)
+
+    @pytest.mark.parametrize(
+        ("parts", "reason"),
+        [
+            ({"packets": 49, "lost": 1}, "1 packets were lost"),
+            ({"packets": 49, "audio_bytes": 7840}, "160 bytes of audio did not come"),
+            ({"wrong_audio": 2}, "2 packets have other audio than was sent"),
+            ({"wrong_steps": 1}, "1 packets have a wrong timestamp"),
+            ({"reordered": 4}, "4 packets came out of order"),
+            ({"duplicates": 4}, "4 packets came twice"),
+            ({"strangers": 5}, "5 packets belong to no stream"),
+            ({"dropped": 6}, "6 packets were dropped by the receiver"),
+        ],
+    )
+    def test_a_run_in_which_anything_is_wrong_is_no_figure(self, parts, reason):
+        with pytest.raises(RunFailed, match=f"^{reason}$"):
+            rtp.check_report(received(**parts), 50)
+
+    def test_the_packets_that_the_sender_counted_go_before(self):
+        assert rtp.sample(received(), SENT | {"packets": 80}).packet_cpu_us == pytest.approx(5)
+
+    def test_every_quantity_is_reported_where_it_was_measured(self):
+        samples = [rtp.sample(received(), SENT | {"cpu_s": cpu_s}) for cpu_s in (0.0002, 0.0004, 0.0009)]
+        cell = rtp.cell(AIORTP, THOUSAND, samples)
+        assert cell["packet_cpu_us"] == {
+            key: pytest.approx(cost) for key, cost in zip(("median", "min", "max"), (4, 2, 9), strict=True)
+        }
+        assert (cell["stack"], cell["condition"], cell["n"]) == ("aiortp, paced", "1000 streams", 3)
+        assert RTP_QUANTITIES.keys() - cell.keys() == {"pacer_cpu_us"}
+
+    def test_a_short_run_has_every_sender_but_the_one_for_a_single_stream(self):
+        short, full = RTP.pairs(short=True), RTP.pairs(short=False)
+        assert set(short) < set(full)
+        assert {sender.name for sender, _ in full} - {sender.name for sender, _ in short} == {"ffmpeg -re"}
+
+    def test_what_is_wanted_is_measured(self):
+        for limit in wanted.LIMITS:
+            assert {(limit.stack, condition) for condition in limit.conditions} <= set(RTP.pairs(short=False))
+            assert limit.quantity in RTP_QUANTITIES
+
+    @pytest.mark.parametrize(("streams_per_core", "is_met"), [(2000.0, True), (1999.0, False)])
+    def test_a_limit_is_met_at_its_bound(self, streams_per_core, is_met):
+        cell = {"stack": FIFO.name, "condition": TWO_THOUSAND.label, "n": 1}
+        cell["streams_per_core"] = {"median": streams_per_core, "min": 1.0, "max": 9000.0}
+        (row,) = wanted.judge({"rtp": {"cells": [cell]}})
+        assert row["figure"] == 8
+        assert row["values"] == [
+            {
+                "condition": "2000 streams",
+                "wanted": 2000,
+                "median": streams_per_core,
+                "min": 1.0,
+                "max": 9000.0,
+                "is_met": is_met,
+            }
+        ]
+
+    def test_the_page_shows_senders_and_limits(self):
+        senders = (FIFO, ORDINARY, AIORTP)
+        made = [rtp.sample(received(), SENT)]
+        section = {"title": RTP.title, "note": RTP.note, "mode": "paced", "repetitions": 1, "failures": []}
+        section["cells"] = [rtp.cell(sender, TWO_THOUSAND, made) for sender in senders]
+        sections = {
+            "rtp": section | {"machine": report()["sections"]["memory"]["machine"], "short": False, "took_s": 3}
+        }
+        shown = Balance()
+        shown.feed(page.render({"wanted": wanted.judge(sections), "sections": sections}))
+        shown.close()
+        assert shown.open == []
+        text = " ".join(shown.texts)
+        assert "aiortp, paced" in text
+        assert "Worst jitter (RFC 3550) of any stream at any time, us" in text
+        assert "wanted ≥ 2,000" in text
 
 
 class TestInstructions:

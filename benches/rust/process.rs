@@ -24,6 +24,12 @@ impl Plan {
         self.0[name].as_u64().unwrap_or(0) as usize
     }
 
+    /// The non-negative numbers of the list of that name; none where it is missing.
+    pub fn numbers(&self, name: &str) -> Vec<usize> {
+        let list = self.0[name].as_array().into_iter().flatten();
+        list.filter_map(|number| Some(number.as_u64()? as usize)).collect()
+    }
+
     /// The string of that name; empty where it is missing.
     pub fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or("")

@@ -64,8 +64,13 @@ pub fn rotation(shape: Shape, context_id: &str, size: usize) -> Vec<Vec<u8>> {
     let source = source(size);
     let chunks = source.iter().enumerate();
     chunks
-        .map(|(turn, data)| chunk(shape, context_id, turn, data, "123"))
+        .map(|(turn, data)| piece(shape, context_id, turn, data))
         .collect()
+}
+
+/// What is sent for one chunk of a rotation.
+pub fn piece(shape: Shape, context_id: &str, turn: usize, data: &[u8]) -> Vec<u8> {
+    chunk(shape, context_id, turn, data, "123")
 }
 
 /// The end of a stream.

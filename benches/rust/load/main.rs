@@ -2,10 +2,11 @@
 //!
 //! Its argument is an object in JSON:
 //!
-//! * `mode`: `saturated` (blobs of about 1 MB as fast as the peer takes them) or `paced` (one frame a send)
+//! * `mode`: `saturated` (blobs of about 1 MB as fast as the peer takes them), `paced` (one frame a send, with the time
+//!   in it) or `steady` (the same without the time, so that all of the audio can be compared)
 //! * `connections`, `contexts`: how many are awaited, and how many contexts on each
 //! * `size`: bytes of PCM in a chunk; `messages`: chunks of each context; `shape`: see [`Shape`]
-//! * `interval_us`: paced, from one chunk of a context to its next; the contexts' phases are spread evenly
+//! * `interval_us`: paced and steady, from one chunk of a context to its next; the contexts' phases are spread evenly
 //! * `certificate`, `key`: PEM files, for TLS 1.3
 //! * `source`: a file that gets the chunks that take turns, one after the other
 //! * `limit_s`: after so many seconds it gives up
@@ -70,7 +71,8 @@ fn main() -> io::Result<()> {
     }
     if !is_saturated {
         start = cpu_s();
-        send::pace(&stream, &mut peers, plan.number("interval_us") as u64)?;
+        let is_stamped = plan.text("mode") == "paced";
+        send::pace(&stream, &mut peers, plan.number("interval_us") as u64, is_stamped)?;
     }
     tell(&json!({"cpu_s": cpu_s() - start}))?;
     let closing: Vec<_> = peers

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use voxwire_benches::process::monotonic_ns;
-use voxwire_benches::stream::{Shape, Stamped, done, rotation, source};
+use voxwire_benches::stream::{Shape, Stamped, done, piece, rotation, source};
 
 use crate::peer::Peer;
 
@@ -48,15 +48,37 @@ pub(crate) fn saturate(stream: &Stream, peer: &mut Peer) -> io::Result<()> {
     peer.send(&ends)
 }
 
-/// Sends to each context one chunk every `interval_us`, each by a send of its own and with the time in it.
-pub(crate) fn pace(stream: &Stream, peers: &mut [Peer], interval_us: u64) -> io::Result<()> {
+/// What one context gets.
+enum Frames {
+    /// Chunks with the time of sending in them.
+    Stamped(Vec<Stamped>),
+    /// Chunks made when they are sent, since those of thousands of contexts would fill the memory.
+    Plain(String),
+}
+
+impl Frames {
+    fn send(&mut self, message: usize, stream: &Stream, source: &[Vec<u8>], peer: &mut Peer) -> io::Result<()> {
+        let turn = message % source.len();
+        match self {
+            Self::Stamped(frames) => peer.send(frames[turn].at(monotonic_ns())),
+            Self::Plain(context_id) => peer.send(&piece(stream.shape, context_id, turn, &source[turn])),
+        }
+    }
+}
+
+/// Sends to each context one chunk every `interval_us`, each by a send of its own, and `is_stamped` with the time in it.
+pub(crate) fn pace(stream: &Stream, peers: &mut [Peer], interval_us: u64, is_stamped: bool) -> io::Result<()> {
     let source = source(stream.size);
     let mut streams: Vec<_> = peers
         .iter()
         .enumerate()
         .flat_map(|(index, peer)| peer.contexts.iter().map(move |context_id| (index, context_id)))
         .map(|(index, context_id)| {
-            let frames: Vec<_> = source.iter().map(|data| Stamped::new(context_id, data)).collect();
+            let frames = if is_stamped {
+                Frames::Stamped(source.iter().map(|data| Stamped::new(context_id, data)).collect())
+            } else {
+                Frames::Plain(context_id.clone())
+            };
             (index, done(context_id), frames)
         })
         .collect();
@@ -72,8 +94,7 @@ pub(crate) fn pace(stream: &Stream, peers: &mut [Peer], interval_us: u64) -> io:
             if let Some(early_ns) = due_ns.checked_sub(monotonic_ns()) {
                 thread::sleep(Duration::from_nanos(early_ns));
             }
-            let turn = message % frames.len();
-            peers[*index].send(frames[turn].at(monotonic_ns()))?;
+            frames.send(message, stream, &source, &mut peers[*index])?;
             count += 1;
         }
     }

@@ -13,13 +13,15 @@ pub mod http;
 pub mod json;
 mod memory;
 mod room;
+pub mod rtcp;
+pub mod srtcp;
 mod tape;
 
 /// A target: takes any bytes, panics where a rule is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target under the name that `fuzz_targets/` and `seeds/` have for it.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("base64", base64::target),
     ("connection", connection::target),
     ("frames_client", frames::client),
@@ -29,4 +31,6 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("http_response", http::response::target),
     ("json_client_message", json::client::target),
     ("json_server_message", json::server::target),
+    ("rtcp", rtcp::target),
+    ("srtcp", srtcp::target),
 ];

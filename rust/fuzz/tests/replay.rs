@@ -77,4 +77,6 @@ replay!(
     http_response,
     json_client_message,
     json_server_message,
+    rtcp,
+    srtcp,
 );

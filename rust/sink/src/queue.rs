@@ -4,150 +4,11 @@
 //! reports carries the number of the segment it is about, so that a report that comes late is never counted in the next.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use crate::reading::{Consumed, Look, Loss, Piece, Position, Progress, Quality, Refusal, Written};
 use crate::ring::Ring;
 use crate::wake::Wake;
-
-/// What `played` means in one reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quality {
-    /// Measured at the device.
-    Measured,
-    /// Estimated from a clock.
-    Estimated,
-    /// Sent to the far end.
-    Sent,
-    /// Written to a file.
-    Written,
-}
-
-impl Quality {
-    /// The contract's word for it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Measured => "measured",
-            Self::Estimated => "estimated",
-            Self::Sent => "sent",
-            Self::Written => "written",
-        }
-    }
-}
-
-/// Where a sink stands. Always `played <= written - discarded`, and `played` never falls within a segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
-    /// Number of the segment: one more after each clear of a segment that was not empty.
-    pub segment: u64,
-    /// Frames taken from the host.
-    pub written: u64,
-    /// Frames heard, in the sense of `quality`.
-    pub played: u64,
-    /// Frames that a clear took back.
-    pub discarded: u64,
-    /// Underruns since the beginning, in all segments.
-    pub xruns: u64,
-    /// When `played` was read: nanoseconds of the monotonic clock.
-    pub at_ns: u64,
-    /// Frames by which `played` may be off; 0 is exact.
-    pub bound: u64,
-    /// What `played` means.
-    pub quality: Quality,
-}
-
-/// How far the audio of a segment got.
-#[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// The segment that this is about; nothing is counted where it is over.
-    pub segment: u64,
-    /// Frames that have left for good and cannot be taken back.
-    pub left: u64,
-    /// Frames that were heard.
-    pub heard: u64,
-    /// See [`Position`].
-    pub at_ns: u64,
-    /// See [`Position`].
-    pub bound: u64,
-    /// See [`Position`].
-    pub quality: Quality,
-}
-
-/// What a write did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Written {
-    /// Frames taken, from none to all.
-    pub frames: u64,
-    /// The device's thread sleeps until there is more: it is to be roused.
-    pub rouse: bool,
-}
-
-/// What waits for the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// Number of the segment.
-    pub segment: u64,
-    /// Frames written.
-    pub written: u64,
-    /// Frames that the device has taken.
-    pub taken: u64,
-    /// Of these, frames that a finish covers: `taken` where the last of them ended speech.
-    pub finished: u64,
-    /// A finish stands behind all that was written.
-    pub ends: bool,
-}
-
-/// Frames copied out for the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    /// The segment they belong to.
-    pub segment: u64,
-    /// How many.
-    pub frames: u64,
-}
-
-/// Why a sink was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loss {
-    /// The system's error number, where there is one.
-    pub errno: Option<i32>,
-    /// What happened, in one line.
-    pub message: String,
-}
-
-/// Why the queue takes nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    /// The data ends inside a frame.
-    CutFrame {
-        /// Size of the data.
-        size_bytes: usize,
-        /// Size of a frame.
-        frame_bytes: usize,
-    },
-    /// The device was lost.
-    Lost(Loss),
-    /// The sink was closed.
-    Closed,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CutFrame {
-                size_bytes,
-                frame_bytes,
-            } => write!(
-                formatter,
-                "buffer of {size_bytes} bytes ends inside a frame of {frame_bytes} bytes"
-            ),
-            Self::Lost(loss) => formatter.write_str(&loss.message),
-            Self::Closed => formatter.write_str("sink is closed"),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// Audio on its way from the host to a device.
 ///
@@ -166,6 +27,8 @@ struct State {
     xruns: u64,
     at_ns: u64,
     bound: u64,
+    /// Frames that count as played and may not have left after all.
+    doubtful: u64,
     quality: Quality,
     /// A write was short: the host is owed a wake when half of the room is free.
     short: bool,
@@ -193,6 +56,7 @@ impl Queue {
                 xruns: 0,
                 at_ns,
                 bound: 0,
+                doubtful: 0,
                 quality,
                 short: false,
                 finishes: VecDeque::new(),
@@ -266,6 +130,7 @@ impl Queue {
         state.played = 0;
         state.discarded = 0;
         state.bound = 0;
+        state.doubtful = 0;
         last
     }
 
@@ -345,6 +210,35 @@ impl Queue {
         }
     }
 
+    /// Copies out the next frames, as many as there are and as fit, for a device that keeps none back: they have left, and
+    /// count as played, in the same move. A clear that comes before takes all of them, one that comes after takes none.
+    /// The wake that this may owe is the caller's to give, once it has time.
+    pub fn consume(&self, room: &mut [u8], at_ns: u64) -> Consumed {
+        self.lock().consume(room, at_ns)
+    }
+
+    /// As [`Self::consume`]; None where somebody else is just using the queue.
+    pub fn try_consume(&self, room: &mut [u8], at_ns: u64) -> Option<Consumed> {
+        match self.state.try_lock() {
+            Ok(mut state) => Some(state.consume(room, at_ns)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().consume(room, at_ns)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Frames of that segment were consumed and could not be sent: by so many more `played` may be off.
+    pub fn doubt(&self, segment: u64, frames: u64) {
+        let mut state = self.lock();
+        if state.segment == segment {
+            state.doubtful += frames;
+        }
+    }
+
+    /// Gives the wake that [`Self::consume`] owed.
+    pub fn wake(&self) {
+        self.wake.wake();
+    }
+
     /// The device ran dry in the middle of audio.
     pub fn count_xrun(&self) {
         self.lock().xruns += 1;
@@ -385,9 +279,33 @@ impl State {
             discarded: self.discarded,
             xruns: self.xruns,
             at_ns: self.at_ns,
-            bound: self.bound,
+            bound: self.bound + self.doubtful,
             quality: self.quality,
         }
+    }
+
+    fn consume(&mut self, room: &mut [u8], at_ns: u64) -> Consumed {
+        let begins = self.finished == self.ring.taken();
+        let mut consumed = Consumed {
+            segment: self.segment,
+            frames: 0,
+            begins,
+            ends: begins,
+            owed: false,
+        };
+        if self.end.is_none() {
+            consumed.frames = self.ring.peek(room);
+            self.ring.take(consumed.frames);
+            let taken = self.ring.taken();
+            self.ring.release_to(taken);
+            self.played = taken;
+            self.at_ns = at_ns.max(self.at_ns);
+            self.pass_finishes();
+            consumed.ends = self.finished == taken;
+            let finished = self.settle_finishes();
+            consumed.owed = self.settle_short() || finished;
+        }
+        consumed
     }
 
     fn settle(&mut self, heard: Option<u64>, bound: u64, at_ns: u64) {

@@ -13,6 +13,7 @@ enum Step {
     Take(u64),
     Advance(u64, u64),
     Rewind(u64),
+    Consume(u8),
     Clear(Option<u64>),
 }
 
@@ -22,6 +23,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0_u64..40).prop_map(Step::Take),
         (0_u64..200, 0_u64..200).prop_map(|(left, heard)| Step::Advance(left, heard)),
         (0_u64..200).prop_map(Step::Rewind),
+        (0_u8..40).prop_map(Step::Consume),
         proptest::option::of(0_u64..200).prop_map(Step::Clear),
     ]
 }
@@ -72,6 +74,16 @@ proptest! {
                 Step::Rewind(mark) => {
                     queue.rewind(segment, mark);
                     model.taken = (mark as usize).max(model.played).clamp(model.left, model.taken);
+                }
+                Step::Consume(frames) => {
+                    let mut room = vec![0; frames as usize];
+                    let consumed = queue.consume(&mut room, 0);
+                    let there = &model.audio[model.taken..];
+                    let count = there.len().min(frames as usize);
+                    prop_assert_eq!(consumed.segment, segment);
+                    prop_assert_eq!(&room[..consumed.frames as usize], &there[..count]);
+                    model.taken += count;
+                    (model.left, model.played) = (model.taken, model.taken);
                 }
                 Step::Clear(heard) => {
                     let last = queue.clear(heard, 0, 0);

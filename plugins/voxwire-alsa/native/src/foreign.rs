@@ -1,24 +1,19 @@
-//! What the compiler cannot check: the functions of libasound, which is opened at run time and never linked, and bytes
-//! that Python lends. The one file of the plugin with `unsafe`.
+//! What the compiler cannot check: the functions of libasound, which is opened at run time and never linked. The one
+//! file of the plugin with `unsafe`.
 //!
 //! libasound lets one thread at a time use a device: a [`Pcm`] cannot leave the thread that opened it. Every device is
 //! opened without blocking, and `snd_pcm_drain` is not here at all: the plugins of both sound servers wait inside it
 //! even so.
 
-#![expect(unsafe_code, reason = "a C library is called, and buffers are borrowed from Python")]
+#![expect(unsafe_code, reason = "a C library is called")]
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_uint, c_ulong, c_ushort, c_void};
-use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::PyBufferError;
-use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use voxwire_audio::{Encoding, Format};
 
 /// A system's error number, positive, as libasound returns it negated.
@@ -538,38 +533,4 @@ unsafe fn owned_text(start: *mut c_char) -> Option<String> {
 /// A device's name for C; None where it holds a NUL.
 pub(crate) fn c_name(name: &str) -> Option<CString> {
     CString::new(name).ok()
-}
-
-// --- what Python lends ---
-
-/// A descriptor of our own for the one that Python names by its number.
-pub(crate) fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    if number < 0 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
-    }
-    // SAFETY: not negative, and the borrow ends with this expression; whoever passed the number keeps it open until
-    // then. Were it closed all the same, the system would refuse the number or duplicate a stranger: no memory is at
-    // stake.
-    unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
-}
-
-/// Calls `read` with the bytes of any contiguous buffer, borrowed for this one call.
-pub(crate) fn with_bytes<R>(object: &Bound<'_, PyAny>, read: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
-    if let Ok(bytes) = object.cast_exact::<PyBytes>() {
-        return Ok(read(bytes.as_bytes()));
-    }
-    let buffer = PyUntypedBuffer::get(object)?;
-    if !buffer.is_c_contiguous() {
-        return Err(PyBufferError::new_err("buffer is not contiguous"));
-    }
-    if buffer.len_bytes() == 0 {
-        // Its pointer may be null.
-        return Ok(read(&[]));
-    }
-    // SAFETY: the exporter promises that many readable bytes at this address until the buffer is released, which is
-    // after `read` has returned: `read` cannot keep the slice, since its result does not know the slice's lifetime. No
-    // Python code runs meanwhile, since `read` only copies. What cannot be promised is that no foreign thread writes to
-    // the memory without the interpreter: whoever passes such a buffer must not.
-    let bytes = unsafe { std::slice::from_raw_parts(buffer.buf_ptr().cast::<u8>(), buffer.len_bytes()) };
-    Ok(read(bytes))
 }

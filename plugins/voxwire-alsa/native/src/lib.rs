@@ -21,23 +21,15 @@ mod binding {
     use std::time::Duration;
 
     use pyo3::exceptions::{PyOSError, PyValueError};
-    use pyo3::import_exception;
     use pyo3::prelude::*;
     use voxwire_audio::{Encoding, Format};
-    use voxwire_sink::{Position, Queue, Refusal, Wake};
+    use voxwire_plugin::{
+        FormatRefused, Numbers, SinkBusy, SinkClosed, SinkError, duplicate, numbers, refused, with_bytes,
+    };
+    use voxwire_sink::{Queue, Refusal, Wake};
 
     use crate::device::{Request, list, serve, try_open};
-    use crate::foreign::{duplicate, with_bytes};
     use crate::shared::{Failure, Shared};
-
-    import_exception!(voxwire.exceptions, FormatRefused);
-    import_exception!(voxwire.exceptions, SinkBusy);
-    import_exception!(voxwire.exceptions, SinkClosed);
-    import_exception!(voxwire.exceptions, SinkError);
-    import_exception!(voxwire.exceptions, SinkLost);
-
-    /// Segment, written, played, discarded, underruns, time of the reading, bound, quality: as in `Position`.
-    type Numbers = (u64, u64, u64, u64, u64, u64, u64, &'static str);
 
     /// One device, from its opening to its close. Every method may be called from any thread.
     #[pyclass(module = "voxwire_alsa._native", frozen)]
@@ -177,17 +169,7 @@ mod binding {
         }
 
         fn refused(&self, py: Python<'_>, refusal: Refusal) -> PyErr {
-            match refusal {
-                Refusal::CutFrame { .. } => PyValueError::new_err(refusal.to_string()),
-                Refusal::Closed => SinkClosed::new_err(format!("{} is closed", self.shared.name)),
-                Refusal::Lost(loss) => {
-                    let error = SinkLost::new_err(loss.message);
-                    match error.value(py).setattr("errno", loss.errno) {
-                        Ok(()) => error,
-                        Err(other) => other,
-                    }
-                }
-            }
+            refused(py, &self.shared.name, refusal)
         }
     }
 
@@ -245,19 +227,5 @@ mod binding {
             Failure::Busy(message) => SinkBusy::new_err(message),
             Failure::Other(message) => SinkError::new_err(message),
         }
-    }
-
-    fn numbers(position: Position) -> Numbers {
-        let Position {
-            segment,
-            written,
-            played,
-            discarded,
-            xruns,
-            at_ns,
-            bound,
-            quality,
-        } = position;
-        (segment, written, played, discarded, xruns, at_ns, bound, quality.name())
     }
 }

@@ -136,9 +136,7 @@ impl Meter {
     /// When the device may move on next at the earliest, after it was seen standing at `standing` and then to move by
     /// `step` frames. A server that was late is not late the next time, so its earlier moves count too.
     pub(crate) fn next_move_at(&self, standing: u64, step: u64) -> u64 {
-        let on_time = self
-            .phase
-            .map_or(standing, |phase| phase + self.duration_ns(self.left));
+        let on_time = self.phase.map_or(standing, |phase| phase + self.duration_ns(self.left));
         standing.min(on_time) + self.duration_ns(step.min(self.setup.period))
     }
 

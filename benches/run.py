@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import rtp
 from suite import others, page, wanted
 from suite.conditions import GROUPS
 from suite.programs import BENCHES, ROOT, RunFailed, Stage, build, wait_for_quiet
@@ -28,7 +29,7 @@ from suite.runner import measure, tell
 RESULTS = BENCHES / "results"
 # In the order of the page.
 PARTS = {"memory": others.memory, "talkers": others.talkers, "python": others.python, "rust": others.rust}
-SECTIONS = (*GROUPS, *PARTS)
+SECTIONS = (*GROUPS, "rtp", *PARTS)
 
 
 def main() -> None:
@@ -70,6 +71,8 @@ def measured(name: str, *, short: bool, repetitions: int | None) -> dict[str, An
     if name in PARTS:
         tell(f"{name}: its own program")
         return PARTS[name](short=short)
+    if name == "rtp":
+        return rtp.measure(short=short, repetitions=repetitions)
     stage = Stage()
     try:
         return measure(stage, GROUPS[name], short=short, repetitions=repetitions, before_run=wait_for_quiet)

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voxwire_benches::{ROTATION, pcm};
 use voxwire_rtp::packet::{Coding, HEADER_BYTES};
-use voxwire_rtp::reports::Random;
-use voxwire_rtp::sender::{Sender, Slot, Turn};
+use voxwire_rtp::random::Random;
+use voxwire_rtp::sender::Sender;
 use voxwire_rtp::settings::{Idle, Settings};
+use voxwire_rtp::slot::{Slot, Turn};
 use voxwire_rtp::srtp::{MASTER_BYTES, MasterKey, Sealer, Suite};
 use voxwire_rtp::statistics::Counters;
 use voxwire_sink::{Quality, Queue, Wake};
@@ -66,7 +67,6 @@ impl Stream {
             due_ns: self.due_ns,
             now_ns: self.due_ns,
             paused: false,
-            wait: false,
         };
         match self.sender.pass(&turn, &self.queue, &mut self.bytes) {
             Slot::Passed {

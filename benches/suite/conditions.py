@@ -1,4 +1,7 @@
-"""What is compared: the stacks, the conditions, how many messages each run takes. The method is performance.md 3."""
+"""What is compared: the stacks, the conditions, how many messages each run takes. The method is performance.md 3.
+
+Streams of RTP, whose direction is the other one, stand at the end.
+"""
 
 from __future__ import annotations
 
@@ -155,3 +158,115 @@ GROUPS = {
         (BATCHES, EACH, SDK, PICOWS_ORJSON, PICOWS_JITER),
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Sender:
+    """Who sends streams of RTP: a file of ``rivals/``, the native ``rtp_floor`` or ``ffmpeg``, and one of its ways.
+
+    Attributes:
+        from_wire: Its audio comes from the load server, as what; else it has all of it at the start.
+        realtime: What of it runs under SCHED_FIFO; it is left out where that is not allowed.
+    """
+
+    name: str
+    program: str
+    way: str = ""
+    from_wire: Literal["", "mu-law", "s16"] = ""
+    realtime: Literal["", "pacer", "process"] = ""
+    #: Beforehand: the audio is checked in every run instead.
+    is_checked: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Streams:
+    """How many streams, and for how long."""
+
+    count: int
+    seconds: int
+    mode: Literal["paced"] = "paced"
+
+    @property
+    def label(self) -> str:
+        seconds = "" if self.seconds == STREAM_S else f", {self.seconds} s"
+        return f"{self.count} stream{'s' if self.count > 1 else ''}{seconds}"
+
+
+STREAM_S, STREAM_S_SHORT, STREAM_S_LONG = 5, 3, 60
+PACKETS_PER_S = 50
+# What is reported of a sender; each is a figure of one run of all its streams.
+RTP_QUANTITIES = {
+    "streams_per_core": "Streams of 20 ms for each core that the sender uses",
+    "packet_cpu_us": "CPU time of the sender per packet, us",
+    "pacer_cpu_us": "CPU time of the pacing thread per packet, us",
+    "jitter_max_us": "Worst jitter (RFC 3550) of any stream at any time, us",
+    "jitter_p99_us": "Worst jitter of a stream, 99th percentile of the streams, us",
+    "jitter_mean_us": "Jitter, mean of all streams and packets, us",
+    "late_p50_us": "Lateness of a packet, median, us",
+    "late_p99_us": "Lateness of a packet, 99th percentile, us",
+    "late_max_us": "Lateness of a packet, worst, us",
+    "delta_max_us": "Longest time between two packets of a stream, us",
+    "skipped": "Slots that were skipped",
+    "others_percent": "What other programs took of the sender's core meanwhile, per cent",
+}
+
+FIFO = Sender("voxwire, SCHED_FIFO", "rtp_ours", "fifo", realtime="pacer")
+ORDINARY = Sender("voxwire, ordinary scheduler", "rtp_ours", "ordinary")
+ONE_PORT = Sender("voxwire, all from one port, SCHED_FIFO", "rtp_ours", "fifo, one port", realtime="pacer")
+WIRE = Sender("voxwire from the wire, SCHED_FIFO", "rtp_wire", "fifo", from_wire="mu-law", realtime="pacer")
+WIRE_ORDINARY = Sender("voxwire from the wire, ordinary scheduler", "rtp_wire", "ordinary", from_wire="mu-law")
+RESAMPLED = dataclasses.replace(WIRE, name="voxwire from the wire (s16), SCHED_FIFO", way="fifo, s16", from_wire="s16")
+WHEEL = Sender("asyncio, slots of 1 ms", "rtp_asyncio", "wheel")
+WHEEL_FIFO = Sender("asyncio, slots of 1 ms, SCHED_FIFO", "rtp_asyncio", "wheel", realtime="process")
+WIRE_WHEEL = Sender("asyncio, slots of 1 ms, from the wire", "rtp_wire_asyncio", from_wire="mu-law")
+TASKS = Sender("asyncio, a task for each stream", "rtp_asyncio", "tasks")
+AIORTP = Sender("aiortp, paced", "rtp_aiortp")
+FFMPEG = Sender("ffmpeg -re", "ffmpeg")
+RTP_FLOOR = Sender("floor: a native loop, ordinary scheduler", "rtp_floor")
+RTP_FLOOR_FIFO = Sender("floor: a native loop, SCHED_FIFO", "rtp_floor", realtime="process")
+
+ONE, HUNDRED, THOUSAND, TWO_THOUSAND = (Streams(count, STREAM_S) for count in (1, 100, 1000, 2000))
+LONG = Streams(1000, STREAM_S_LONG)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamGroup:
+    """Numbers of streams, and who sends so many: every pair of them in every repetition."""
+
+    title: str
+    note: str
+    senders: dict[Streams, tuple[Sender, ...]]
+
+    @property
+    def conditions(self) -> tuple[Streams, ...]:
+        return tuple(self.senders)
+
+    def pairs(self, *, short: bool) -> list[tuple[Sender, Streams]]:
+        """What runs in each repetition."""
+        conditions = [HUNDRED] if short else self.conditions
+        return [(sender, condition) for condition in conditions for sender in self.senders[condition]]
+
+    def messages(self, sender: Sender, condition: Streams, *, short: bool) -> int:  # noqa: ARG002 - as its sibling
+        """Packets of each stream in one run."""
+        return (STREAM_S_SHORT if short else condition.seconds) * PACKETS_PER_S
+
+
+_MANY = (FIFO, ORDINARY, ONE_PORT, WIRE, WIRE_ORDINARY, RESAMPLED)
+_MANY += (WHEEL, WHEEL_FIFO, WIRE_WHEEL, TASKS, AIORTP, RTP_FLOOR, RTP_FLOOR_FIFO)
+# 2000 are more than they can do on the one core that a sender has.
+_TOO_MANY = (RESAMPLED, AIORTP)
+RTP = StreamGroup(
+    "RTP: streams of 20 ms of mu-law from one process",
+    "Every stream has a socket of its own, but in the row that says otherwise. CPU is that of the sender's process, "
+    "kernel and loopback included; in the rows from the wire also that of receiving the audio over WebSocket, in "
+    "chunks of 200 ms: as mu-law, which the server is asked for, or as s16 at 24 kHz, decoded, resampled and encoded "
+    "here. Times are the kernel's, at the receiver, which compared all audio. Lateness is against the "
+    "earliest packet of the stream. Slots are skipped after a stall, and where no audio was there.",
+    {
+        HUNDRED: _MANY,
+        THOUSAND: _MANY,
+        TWO_THOUSAND: tuple(sender for sender in _MANY if sender not in _TOO_MANY),
+        LONG: (FIFO, RTP_FLOOR_FIFO),
+        ONE: (FIFO, ORDINARY, WHEEL, AIORTP, FFMPEG, RTP_FLOOR_FIFO),
+    },
+)

@@ -6,7 +6,7 @@ import html
 from pathlib import Path
 from typing import Any
 
-from suite.conditions import BATCHES, DECODE
+from suite.conditions import BATCHES, DECODE, FIFO, RTP_QUANTITIES
 from suite.plots import dots, kind, number
 from suite.summary import Cells
 
@@ -16,8 +16,9 @@ QUANTITIES = {
     "wall_us": "Wall time per message, us",
     "p50_us": "Median latency from the sending call to PCM in hand, us",
     "p99_us": "99th percentile of that latency, us",
+    **RTP_QUANTITIES,
 }
-PLOTTED = {"cpu_us", "p50_us"}
+PLOTTED = {"cpu_us", "p50_us", "streams_per_core", "jitter_max_us", "late_p99_us"}
 LIMITED_BY_LOAD = 0.9
 
 
@@ -59,19 +60,30 @@ def wanted(judged: list[dict[str, Any]]) -> str:
         return ""
     body = []
     for row in judged:
+        sign = "≥" if row["bound"] == "at least" else "≤"
         cells = "".join(
             f'<td class="{"met" if value["is_met"] else "missed"}"><b>{escape(value["condition"])}</b> '
-            f"{number(value['ratio'])}x <small>(minima {number(value['ratio_of_minima'])}x; wanted "
-            f"{'≥' if row['bound'] == 'at least' else '≤'} {value['wanted']:g}x)</small></td>"
+            f"{measured(value)}; wanted {sign} {wish(value)})</small></td>"
             for value in row["values"]
         )
         body.append(f'<tr><th>{row["figure"]}. <a href="#{row["section"]}">{row["section"]}</a></th>')
         body.append(f"<td>{escape(row['what'])}</td>{cells}</tr>")
     return (
-        "<section><h2>Figures wanted</h2><p>Ratios of medians in one section. Saturated ratios are never those of a "
-        "real-time stream, for which see <a href='#paced'>paced</a>. Rivals never join chunks.</p>"
+        "<section><h2>Figures wanted</h2><p>Ratios of medians in one section; those of RTP are medians themselves. "
+        "Saturated ratios are never those of a real-time stream, for which see <a href='#paced'>paced</a>. "
+        "Rivals never join chunks.</p>"
         f'<div class="scroll"><table class="wanted">{"".join(body)}</table></div></section>'
     )
+
+
+def measured(value: dict[str, Any]) -> str:
+    if "ratio" in value:
+        return f"{number(value['ratio'])}x <small>(minima {number(value['ratio_of_minima'])}x"
+    return f"{number(value['median'])} <small>({number(value['min'])} to {number(value['max'])}"
+
+
+def wish(value: dict[str, Any]) -> str:
+    return f"{value['wanted']:g}x" if "ratio" in value else number(value["wanted"])
 
 
 def stamp(section: dict[str, Any]) -> str:
@@ -94,7 +106,8 @@ def runs(section: dict[str, Any]) -> str:
             continue
         plot = f'<div class="scroll">{dots(cells, quantity, title)}</div>' if quantity in PLOTTED else ""
         parts.append(f"<h3>{title}</h3>{plot}{spreads(cells, quantity)}")
-    limited = [f"{c['stack']} at {c['condition']}" for c in section["cells"] if c["load_busy"] > LIMITED_BY_LOAD]
+    busy = [(cell, cell.get("load_busy", 0)) for cell in section["cells"]]
+    limited = [f"{cell['stack']} at {cell['condition']}" for cell, share in busy if share > LIMITED_BY_LOAD]
     if limited:
         parts.append(f"<p>The load server was busy for over {LIMITED_BY_LOAD:.0%} of the time, so that only CPU ")
         parts.append(f"counts, not wall time: {escape('; '.join(limited))}.</p>")
@@ -107,8 +120,8 @@ def runs(section: dict[str, Any]) -> str:
 
 def spreads(cells: Cells, quantity: str) -> str:
     """A table: stacks down, conditions across, each figure beside ours or, a latency, beside the native client's."""
-    is_latency = quantity not in {"cpu_us", "wall_us"}
-    base = DECODE.name if is_latency else BATCHES.name
+    is_latency = quantity in {"p50_us", "p99_us"}
+    base = FIFO.name if quantity in RTP_QUANTITIES else DECODE.name if is_latency else BATCHES.name
     columns = "".join(f"<th>{escape(condition)}</th>" for condition in cells.conditions)
     body = []
     for stack in cells.stacks:

@@ -19,7 +19,7 @@ def dots(cells: Cells, quantity: str, title: str) -> str:
 
     Args:
         cells: A section's.
-        quantity: Of ``cpu_us``, ``p50_us``; the axis is logarithmic, in microseconds.
+        quantity: A name of a cell's; the axis is logarithmic.
         title: For those who do not see it.
     """
     height = TOP + ROW * len(cells.stacks) + BOTTOM

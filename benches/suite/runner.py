@@ -14,28 +14,28 @@ from suite.summary import cell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from suite.conditions import Condition, Group, Stack
-    from suite.programs import Sample
+    from suite.conditions import Condition, Group, Sender, Stack, StreamGroup, Streams
 
-    Pair = tuple[Stack, Condition]
+    Pair = tuple[Stack, Condition] | tuple[Sender, Streams]
 
 # A pair that failed so often is left out, so that one that hangs does not hold up the others for long.
 FAILURES_ALLOWED = 1
 
 
 class Runs(Protocol):
-    """What runs a stack once: ``suite.programs.Stage``."""
+    """What runs a stack once: ``suite.programs.Stage``, and that of ``rtp.py``."""
 
-    def run(self, stack: Stack, condition: Condition, messages: int, *, check: bool) -> Sample: ...
+    def run(self, stack: Any, condition: Any, messages: int, *, check: bool) -> Any: ...
 
 
 def measure(
     stage: Runs,
-    group: Group,
+    group: Group | StreamGroup,
     *,
     short: bool,
     repetitions: int | None = None,
     before_run: Callable[[], None] = lambda: None,
+    summarise: Callable[..., dict[str, Any]] = cell,
 ) -> dict[str, Any]:
     """Measures a group.
 
@@ -45,17 +45,18 @@ def measure(
         short: Fewer conditions, messages and repetitions.
         repetitions: How often each pair is timed; None for the usual number.
         before_run: Is called before each run that counts.
+        summarise: Makes a cell of a stack, a condition and the samples of their runs.
 
     Returns:
         The group's section of the report. What failed is named in ``failures`` and has no cell.
     """
     repetitions = repetitions or (REPETITIONS_SHORT if short else REPETITIONS)
     pairs = group.pairs(short=short)
-    samples: dict[Pair, list[Sample]] = {pair: [] for pair in pairs}
+    samples: dict[Pair, list[Any]] = {pair: [] for pair in pairs}
     failures: list[dict[str, str]] = []
     failed: dict[Pair, int] = {}
 
-    def attempt(pair: Pair, messages: int, *, check: bool) -> Sample | None:
+    def attempt(pair: Pair, messages: int, *, check: bool) -> Any:
         stack, condition = pair
         try:
             return stage.run(stack, condition, messages, check=check)
@@ -65,7 +66,8 @@ def measure(
             tell(f"FAILED: {stack.name}, {condition.label}: {error}")
             return None
 
-    tell(f"{group.title}: {len(pairs)} pairs; comparing the audio")
+    compared = "; comparing the audio" if any(stack.is_checked for stack, _ in pairs) else ""
+    tell(f"{group.title}: {len(pairs)} pairs{compared}")
     # Of a short suite each stack's first condition: the decoder is the same for all.
     seen: set[Stack] = set()
     for pair in pairs:
@@ -90,7 +92,7 @@ def measure(
         "note": group.note,
         "mode": group.conditions[0].mode,
         "repetitions": repetitions,
-        "cells": [cell(*pair, taken) for pair, taken in samples.items() if taken],
+        "cells": [summarise(*pair, taken) for pair, taken in samples.items() if taken],
         "failures": failures,
     }
 

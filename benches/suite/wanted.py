@@ -1,4 +1,4 @@
-"""The figures that are wanted (performance.md 1), each a ratio within one section, and whether they are met."""
+"""The figures that are wanted (performance.md 1), and whether they are met: ratios within one section, and limits."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from suite.conditions import (
     BATCHES,
     DISCARD,
     EACH,
+    FIFO,
     JOINED,
+    LONG,
+    ORDINARY,
     PICOWS_JITER,
     PICOWS_ORJSON,
     PICOWS_ORJSON_SSL,
     PICOWS_PLAIN,
+    RTP_QUANTITIES,
     SDK,
     SIZES,
+    THOUSAND,
+    TWO_THOUSAND,
+    Sender,
     Stack,
+    Streams,
 )
 from suite.summary import Cells
 
@@ -96,10 +104,59 @@ WANTED = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Limit:
+    """A figure that is wanted as such, of medians: as the stream's peer sees it, the machine is no excuse.
+
+    Attributes:
+        figure: Its number in performance.md 1.
+        section: Whose cells are looked at.
+        bound: Which side of ``value`` is good.
+        stack: Whose figure.
+        quantity: Its name in the cell.
+        value: The bound.
+        conditions: Where it is wanted.
+    """
+
+    figure: int
+    section: str
+    bound: Literal["at least", "at most"]
+    stack: Sender
+    quantity: str
+    value: float
+    conditions: tuple[Streams, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.stack.name}: {RTP_QUANTITIES[self.quantity]}"
+
+    def judge(self, cells: Cells) -> list[dict[str, Any]]:
+        """Returns wanted and measured figure for each condition that was measured."""
+        rows = []
+        for condition in self.conditions:
+            figures = (cells.get(self.stack.name, condition.label) or {}).get(self.quantity)
+            if figures:
+                is_met = (
+                    figures["median"] >= self.value if self.bound == "at least" else figures["median"] <= self.value
+                )
+                rows.append({"condition": condition.label, "wanted": self.value, **figures, "is_met": is_met})
+        return rows
+
+
+# Of RTP, performance.md 1 and what sinks.md 6.3 adds to it.
+LIMITS = (
+    Limit(8, "rtp", "at least", FIFO, "streams_per_core", 2000, (TWO_THOUSAND,)),
+    Limit(8, "rtp", "at most", FIFO, "jitter_max_us", 500, (THOUSAND, LONG)),
+    Limit(8, "rtp", "at most", FIFO, "delta_max_us", 22_000, (THOUSAND, LONG)),
+    Limit(8, "rtp", "at most", ORDINARY, "jitter_mean_us", 1000, (THOUSAND,)),
+    Limit(8, "rtp", "at most", ORDINARY, "jitter_max_us", 5000, (THOUSAND,)),
+)
+
+
 def judge(sections: dict[str, Any]) -> list[dict[str, Any]]:
     """Returns a row for every figure of which something was measured."""
     rows = []
-    for wanted in WANTED:
+    for wanted in (*WANTED, *LIMITS):
         if wanted.section in sections:
             values = wanted.judge(Cells(sections[wanted.section]))
             row = {"figure": wanted.figure, "section": wanted.section, "what": wanted.title, "bound": wanted.bound}

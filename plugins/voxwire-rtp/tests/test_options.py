@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rtp_wire import sink_of
 
+import voxwire
 from voxwire.audio import AudioFormat
 from voxwire.exceptions import FormatRefused, SinkClosed, SinkError
 from voxwire.sinks import Address
@@ -64,7 +65,7 @@ def test_a_target_is_a_host_and_a_port(target, host, port):
         ("", False, ("192.0.2.7", 4001)),
         ("rtcp=5000", False, ("192.0.2.7", 5000)),
         ("rtcp=198.51.100.1:5000", False, ("198.51.100.1", 5000)),
-        ("rtcp=[2001:db8::1]:5000", False, ("2001:db8::1", 5000)),
+        ("rtcp=relay.example:5000", False, ("relay.example", 5000)),
         ("rtcp=mux", True, None),
         ("rtcp=off", False, None),
     ],
@@ -236,3 +237,37 @@ def test_the_guide_lists_every_statistic():
     for kind in (Statistics, Report, PacerStatistics):
         for field in dataclasses.fields(kind):
             assert f"`{field.name}`" in tables, field.name
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "rtp://127.0.0.1:4000?encoding=pcmu?key={key}",
+        "rtp://127.0.0.1:4000?encoding=pcmu;key={key}",
+        "rtp://127.0.0.1:4000&key={key}",
+        "rtp://127.0.0.1:4000;key={key}",
+        "rtp://127.0.0.1:4000?srtp={key}",
+        "rtp://127.0.0.1:4000?ssrc={key}",
+        "rtp://127.0.0.1:4000?local_port={key}",
+        "rtp://127.0.0.1:4000?{key}",
+        "rtp://127.0.0.1:4000?key={key}&key={key}",
+        "rtp://127.0.0.1:4000?key={key}A",
+    ],
+)
+def test_a_key_in_the_wrong_place_is_not_repeated(address):
+    key = new_key()
+    with pytest.raises(ValueError, match=r"rtp") as caught:
+        voxwire.open_sink(address.format(key=key))
+    assert key[:8] not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("rtp://192.0.2.7:4000?rtcp=[2001:db8::1]:5000", "rtcp 2001:db8::1 is of another version of IP than 192.0.2.7"),
+        ("rtp://[2001:db8::1]:4000?bind=192.0.2.1", "bind 192.0.2.1 is of another version of IP than 2001:db8::1"),
+    ],
+)
+def test_addresses_of_two_versions_are_refused(address, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        voxwire.open_sink(address)

@@ -216,6 +216,19 @@ def test_nonsense_changes_nothing(receiver, data):
         assert sending.sink.statistics().collisions == 0
 
 
+def test_a_report_from_another_host_is_not_the_peers(receiver):
+    with Receiver("127.0.0.2") as other, Sending(f"rtp://{receiver.address}?ssrc=4711") as sending:
+        sending.count(160)
+        receiver.wait_packets(2)
+        block = receiver.block(4711)
+        other.report(target_of(sending), block, goodbye=True)
+        other.report(target_of(sending), ssrc=4711)
+        receiver.report(target_of(sending), receiver.block(4711, jitter=160))
+        report = await_true(lambda: sending.sink.statistics().report, "the report is not read")
+        statistics = sending.sink.statistics()
+        assert (report.jitter_ms, statistics.collisions, statistics.peer_left) == (20.0, 0, False)
+
+
 def test_a_goodbye_of_the_peer_is_told(receiver):
     with Sending(f"rtp://{receiver.address}") as sending:
         sending.count(160)
@@ -291,8 +304,11 @@ def test_a_collision_of_ssrcs_ends_with_another_one(receiver):
         assert receiver.of(Goodbye)[0].ssrcs == (4711,)
         packets = list(receiver.packets)
     begins = [index for index, packet in enumerate(packets) if packet.marker]
-    assert begins == [0, next(index for index, packet in enumerate(packets) if packet.ssrc != 4711)]
-    assert samples(packets, MULAW, 0) == counter("pcm_mulaw", 1600)
+    change = next(index for index, packet in enumerate(packets) if packet.ssrc != 4711)
+    assert begins == [0, change]
+    # Each source has a sequence of its own.
+    both = samples(packets[:change], MULAW, 0) + samples(packets[change:], MULAW, 0)
+    assert both == counter("pcm_mulaw", 1600)
 
 
 def test_streams_on_one_port_are_told_apart_by_their_reports():

@@ -13,6 +13,7 @@ from rtp_wire import sink_of
 
 from voxwire.audio import AudioFormat
 from voxwire_rtp import address_from_answer, new_key, offer
+from voxwire_rtp.keys import Key
 
 OURS = b64encode(bytes(30)).decode()
 PEERS = b64encode(bytes(range(30))).decode()
@@ -107,11 +108,16 @@ def test_an_offer_has_a_session_of_its_own():
         ({"formats": [AudioFormat("pcm_s16le", 8000, 2)]}, "must be mono"),
         ({"formats": [AudioFormat("pcm_s16le", 48000)]}, "1400 is the most, use ptime 10"),
         ({"ptime": 25}, "10 to 60 in steps of 10"),
-        ({"key": "secret"}, "base64 of 30 bytes"),
+        ({"key": "secret"}, "^key: value must be base64 of 30 bytes"),
         ({"suite": "AEAD_AES_128_GCM"}, "must be one of AES_CM_128_HMAC_SHA1_80"),
         ({"host": ""}, "must be an address or a name"),
+        ({"host": "0.0.0.0"}, "must be an address or a name at which the peer finds us"),
         ({"host": "a\r\nb"}, "must be an address or a name"),
-        ({"port": 0}, "1 to 65535"),
+        ({"port": 0}, "must be even, 2 to 65534"),
+        ({"port": 40001}, "must be even, 2 to 65534"),
+        ({"port": 65535}, "must be even, 2 to 65534"),
+        ({"session_id": -1}, "must be 0 or more"),
+        ({"version": -1}, "must be 0 or more"),
         ({"direction": "recvonly"}, "must be sendrecv or sendonly"),
     ],
 )
@@ -429,12 +435,25 @@ def test_a_wrong_option_is_refused_with_the_answer():
 @pytest.mark.parametrize("encrypted", [False, True])
 @pytest.mark.parametrize("format_", [MULAW, ALAW, AudioFormat("pcm_s16le", 16000)], ids=str)
 def test_our_own_offer_is_an_answer_that_is_understood(format_, encrypted):
-    key = new_key() if encrypted else None
-    text = offer("192.0.2.1", 40000, formats=[format_], comfort_noise=True, rtcp_mux=True, key=key)
-    found = sink_of(address_from_answer(text, key=key, idle="cn"))._settings
+    theirs = new_key() if encrypted else None
+    text = offer("192.0.2.1", 40000, formats=[format_], comfort_noise=True, rtcp_mux=True, key=theirs)
+    found = sink_of(address_from_answer(text, key=OURS if encrypted else None, idle="cn"))._settings
     assert (found.host, found.port, found.format) == ("192.0.2.1", 40000, format_)
     assert (found.idle, found.telephone_event, found.rtcp_mux) == ("cn", 101, True)
-    assert found.key == found.peer_key
+    assert (found.key, found.peer_key) == ((Key.parse(OURS), Key.parse(theirs)) if encrypted else (None, None))
+
+
+@pytest.mark.parametrize(
+    ("media", "lines", "expected"),
+    [
+        ("audio 4000 RTP/AVP 98 0", ["a=rtpmap:98 L16/96000"], (MULAW, 0, 20)),
+        ("audio 4000 RTP/AVP 9 8", ["a=rtpmap:9 PCMU/16000"], (ALAW, 8, 20)),
+        ("audio 4000 RTP/AVP 98 0", ["a=rtpmap:98 L16/11025"], (AudioFormat("pcm_s16le", 11025), 98, 40)),
+    ],
+)
+def test_a_format_that_cannot_be_sent_hides_none_that_can(media, lines, expected):
+    found = sink_of(address_from_answer(answer(*lines, media=media)))._settings
+    assert (found.format, found.payload_type, found.ptime_ms) == expected
 
 
 @pytest.mark.parametrize("text", [ASTERISK, FREESWITCH, RTPENGINE, OPENSIPS, CISCO])

@@ -64,7 +64,7 @@ def test_an_address_of_another_machine_is_refused(receiver):
 
 
 def test_families_do_not_mix(receiver):
-    with pytest.raises(SinkError):
+    with pytest.raises(ValueError, match="another version of IP"):
         Sending(f"rtp://{receiver.address}?bind=::1")
 
 
@@ -119,11 +119,12 @@ def test_a_sink_opens_once(receiver, wake):
 
 
 def test_statistics_are_there_after_the_close(receiver):
+    before = pacer_statistics().streams
     with Sending(f"rtp://{receiver.address}?idle=gap") as sending:
         sending.count(320)
         sending.drain()
     assert sending.sink.statistics().packets == 2
-    assert pacer_statistics().streams == 0
+    assert pacer_statistics().streams == before
 
 
 def test_nobody_listening_is_no_fault():

@@ -24,6 +24,8 @@ __all__ = ["check_options", "flag", "parse_address", "split_address"]
 # A scheme of one letter would be a Windows drive.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
+_LONGEST_NAME = 32
+
 
 def parse_address(address: str, options: Mapping[str, Option]) -> Address:
     """Parses an address against the options that its sink declares.
@@ -72,7 +74,9 @@ def check_options(scheme: str, given: list[tuple[str, str]], options: Mapping[st
         option = options.get(name)
         if option is None:
             known = ", ".join(sorted(options)) if options else "none"
-            raise ValueError(f"unknown option {name!r} of sink {scheme!r}, known are: {known}")
+            # One that is longer is no name but may be a key that lost its own.
+            shown = repr(name) if len(name) <= _LONGEST_NAME else f"of {len(name)} characters"
+            raise ValueError(f"unknown option {shown} of sink {scheme!r}, known are: {known}")
         if name in values:
             raise ValueError(f"option {name!r} of sink {scheme!r} is given twice")
         try:

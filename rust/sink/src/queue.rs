@@ -142,6 +142,7 @@ impl Queue {
             state.settle(heard, bound, at_ns);
             state.end = Some(Refusal::Closed);
         }
+        drop(state);
         self.wake.close();
     }
 
@@ -285,7 +286,7 @@ impl State {
     }
 
     fn consume(&mut self, room: &mut [u8], at_ns: u64) -> Consumed {
-        let begins = self.finished == self.ring.taken();
+        let begins = self.end.is_some() || self.finished == self.ring.taken();
         let mut consumed = Consumed {
             segment: self.segment,
             frames: 0,

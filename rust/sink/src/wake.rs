@@ -43,7 +43,7 @@ impl Wake {
 fn write_once(descriptor: BorrowedFd<'_>) {
     let one = 1_u64.to_ne_bytes();
     // As a message where it can be: a peer that is gone must not end the program by SIGPIPE.
-    if let Err(Errno::NOTSOCK) = send(descriptor, &one, SendFlags::NOSIGNAL) {
+    if let Err(Errno::NOTSOCK) = send(descriptor, &one, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
         let _ = rustix::io::write(descriptor, &one);
     }
 }

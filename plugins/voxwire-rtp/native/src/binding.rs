@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use voxwire_plugin::{Numbers, SinkBusy, SinkClosed, SinkError, duplicate, numbers, refused, with_bytes};
+use voxwire_plugin::{Numbers, SinkBusy, SinkClosed, SinkError, SinkLost, duplicate, numbers, refused, with_bytes};
 use voxwire_sink::{Refusal, Wake};
 
 use crate::clock::monotonic_ns;
@@ -199,17 +199,21 @@ impl Stream {
         Ok(())
     }
 
-    /// Stops at once, and returns when the goodbye has been sent, if one is owed.
-    fn close(&self, py: Python<'_>) {
+    /// Stops at once, and returns when the goodbye has been sent, if one is owed. False where the thread that sends has
+    /// not let go of the stream in time.
+    fn close(&self, py: Python<'_>) -> bool {
+        if self.is_inherited() {
+            return true;
+        }
         let opened = {
             let mut state = self.lock();
             state.closed = true;
             state.opened.take()
         };
-        if let Some(opened) = opened {
+        opened.is_none_or(|opened| {
             opened.stream.queue.close(None, 0, monotonic_ns());
-            py.detach(|| opened.close());
-        }
+            py.detach(|| opened.close())
+        })
     }
 
     /// Sends telephone events, one after the other; audio waits meanwhile.
@@ -267,9 +271,17 @@ impl Stream {
 
     fn stream(&self) -> PyResult<&crate::stream::Stream> {
         let stream = self.open.get();
-        stream
-            .map(Arc::as_ref)
-            .ok_or_else(|| SinkClosed::new_err(format!("{} is not open", self.name)))
+        let stream = stream.ok_or_else(|| SinkClosed::new_err(format!("{} is not open", self.name)))?;
+        if self.is_inherited() {
+            let message = format!("{} was lost: it was opened in another process", self.name);
+            return Err(SinkLost::new_err(message));
+        }
+        Ok(stream)
+    }
+
+    /// It was opened before this process was forked: its locks may never be free, and nobody sends for it here.
+    fn is_inherited(&self) -> bool {
+        self.open.get().is_some_and(|stream| !stream.process.is_current())
     }
 
     fn refused(&self, py: Python<'_>, refusal: Refusal) -> PyErr {
@@ -287,6 +299,9 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            return;
+        }
         if let Some(opened) = &self.lock().opened {
             opened.stream.queue.close(None, 0, monotonic_ns());
         }

@@ -7,8 +7,10 @@ use voxwire_sink::Loss;
 
 use crate::NS_PER_S;
 use crate::clock::unix_ns_at;
+use crate::random::random_u64;
 use crate::rtcp::{Ntp, ROOM_BYTES};
-use crate::sender::{Packet, Sender};
+use crate::sender::Sender;
+use crate::slot::Packet;
 use crate::sockets::Sockets;
 use crate::stream::{Peer, Stream};
 use crate::system::{Destination, describe};
@@ -27,8 +29,10 @@ pub(crate) struct Entry {
     peer: Peer,
     /// When the goodbye is due; nothing else is sent any more.
     pub(crate) goodbye_ns: Option<u64>,
-    /// Since when every packet was refused.
-    failing_since_ns: Option<u64>,
+    /// Turns that it missed because its queue was in use.
+    pub(crate) missed: u32,
+    /// When the first and the last of the packets were refused, since one was not.
+    refused_ns: Option<(u64, u64)>,
     pub(crate) lost: bool,
 }
 
@@ -42,7 +46,8 @@ impl Entry {
             destination: Destination::from(peer.rtp),
             peer,
             goodbye_ns: None,
-            failing_since_ns: None,
+            missed: 0,
+            refused_ns: None,
             lost: false,
         }
     }
@@ -66,10 +71,11 @@ impl Entry {
         }
         if let Some(ssrc) = orders.ssrc {
             // RFC 3550 8.2, and 6.3.7: no goodbye of a source that nobody has heard of.
-            if self.sender.last_sent_ns().is_some() {
+            if self.sender.is_heard_of() {
                 self.report(now_ns, true);
             }
-            self.sender.change_ssrc(ssrc);
+            // Far from where it begins anew, as in the opening.
+            self.sender.change_ssrc(ssrc, random_u64() as u16 >> 1);
         }
     }
 
@@ -88,20 +94,27 @@ impl Entry {
     /// Says goodbye where that is due; true once there is nothing left to do.
     pub(crate) fn leave(&mut self, now_ns: u64) -> bool {
         let due = self.goodbye_ns.is_some_and(|goodbye_ns| now_ns >= goodbye_ns);
-        if due && self.sender.last_sent_ns().is_some() {
+        if due && self.sender.is_heard_of() {
             self.report(now_ns, true);
         }
         due
     }
 
-    pub(crate) fn note_sent(&mut self, packet: &Packet, now_ns: u64) {
-        self.failing_since_ns = None;
-        self.sender.note_sent(packet, now_ns);
+    /// See [`Sender::note_sent`].
+    pub(crate) fn note_sent(&mut self, packet: &Packet, now_ns: u64) -> Option<u64> {
+        self.refused_ns = None;
+        self.sender.note_sent(packet, now_ns)
     }
 
     pub(crate) fn note_unsent(&mut self, packet: &Packet, error: &io::Error, now_ns: u64) {
         self.sender.note_unsent(packet, &self.stream.queue);
-        let since_ns = *self.failing_since_ns.get_or_insert(now_ns);
+        // Where nothing was to be sent meanwhile, nothing was refused either.
+        let pause_ns = 3 * self.sender.settings().ptime_ns();
+        let since_ns = match self.refused_ns {
+            Some((since_ns, last_ns)) if now_ns - last_ns < pause_ns => since_ns,
+            _ => now_ns,
+        };
+        self.refused_ns = Some((since_ns, now_ns));
         if now_ns - since_ns >= LOST_AFTER_NS {
             self.lost = true;
             let (name, reason) = (&self.stream.name, describe(error));

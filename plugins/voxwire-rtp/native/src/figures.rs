@@ -4,23 +4,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::registry::{Scheduling, TOTALS, overview};
-use crate::statistics::{Count, DELAY_BOUNDS_US};
+use crate::statistics::Histogram;
 use crate::stream::{Heard, Stream};
 
 type Report = (i32, f64, f64, Option<f64>, u64, u32, u64);
-pub(crate) type PacerStatistics = (
-    usize,
-    u64,
-    u64,
-    u64,
-    Vec<(Option<u64>, u64)>,
-    u64,
-    f64,
-    &'static str,
-    String,
-);
-
-/// Of one stream. In two parts, as the conversion knows tuples of twelve at most.
+/// Of one stream.
 pub(crate) fn statistics<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Bound<'py, PyTuple>> {
     let counters = &stream.counters;
     let peer = stream.peer().rtp;
@@ -33,6 +21,7 @@ pub(crate) fn statistics<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Boun
         stream.queue.position().xruns,
         milliseconds(counters.jitter_ns.get()),
         milliseconds(counters.worst_jitter_ns.get()),
+        histogram(py, &counters.variations)?,
     );
     let ends = (
         counters.ssrc.get(),
@@ -41,32 +30,41 @@ pub(crate) fn statistics<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Boun
         stream.peer_left(),
         stream.heard().map(|heard| report(stream, &heard)),
     );
-    let (counts, ends) = (counts.into_pyobject(py)?, ends.into_pyobject(py)?);
-    counts.as_sequence().concat(ends.as_sequence())?.to_tuple()
+    joined(&counts.into_pyobject(py)?, &ends.into_pyobject(py)?)
 }
 
 /// The numbers of the thread that sends.
 #[pyfunction]
-pub(crate) fn pacer_statistics() -> PacerStatistics {
+pub(crate) fn pacer_statistics(py: Python<'_>) -> PyResult<Bound<'_, PyTuple>> {
     let (streams, scheduling) = overview();
-    let bounds = DELAY_BOUNDS_US.into_iter().map(Some).chain([None]);
-    let delays = bounds.zip(TOTALS.delays.iter().map(Count::get)).collect();
     let (scheduling, refusal) = match scheduling {
         Scheduling::Ordinary => ("ordinary", String::new()),
         Scheduling::Refused(reason) => ("ordinary", reason),
         Scheduling::Realtime => ("fifo", String::new()),
     };
-    (
+    let counts = (
         streams,
         TOTALS.packets.get(),
         TOTALS.late.get(),
         TOTALS.worst_delay_ns.get() / 1000,
-        delays,
+        histogram(py, &TOTALS.delays)?,
         TOTALS.stalls.get(),
-        TOTALS.cpu_ns.get() as f64 / 1e9,
-        scheduling,
-        refusal,
-    )
+        TOTALS.skipped.get(),
+        TOTALS.unsent.get(),
+        TOTALS.xruns.get(),
+        histogram(py, &TOTALS.variations)?,
+    );
+    let thread = (TOTALS.cpu_ns.get() as f64 / 1e9, scheduling, refusal);
+    joined(&counts.into_pyobject(py)?, &thread.into_pyobject(py)?)
+}
+
+fn histogram<'py>(py: Python<'py>, histogram: &Histogram) -> PyResult<Bound<'py, PyTuple>> {
+    PyTuple::new(py, histogram.counts().collect::<Vec<_>>())
+}
+
+/// One tuple of two, as the conversion knows those of twelve at most.
+fn joined<'py>(one: &Bound<'py, PyTuple>, other: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyTuple>> {
+    Ok(one.as_sequence().concat(other.as_sequence())?.cast_into()?)
 }
 
 fn report(stream: &Stream, heard: &Heard) -> Report {

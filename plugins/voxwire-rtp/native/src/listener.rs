@@ -2,8 +2,9 @@
 //! address. It lives while there are streams.
 //!
 //! Whatever arrives may come from anybody. A datagram counts only where it names the SSRC of a stream, which is random
-//! and told to its peer alone; where the stream has the peer's key, only if it was made with that. A socket that is
-//! flooded is left alone for the rest of the second, since what cannot wait is sent by the same processors.
+//! and told to its peer alone, and comes from a host of the peer; where the stream has the peer's key, only if it was
+//! made with that, wherever it comes from. A socket that is flooded is left alone for the rest of the second, since what
+//! cannot wait is sent by the same processors.
 
 mod hearing;
 
@@ -21,7 +22,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, getsockname, recvfrom};
 
 use self::hearing::{Group, Outcome, Stream};
+use crate::process::{PerProcess, Process};
 use crate::rtcp::ReportBlock;
+use crate::sockets::ssrc_in_use;
 use crate::srtp::Opener;
 
 /// Longer datagrams are dropped: no network carries them whole.
@@ -98,16 +101,18 @@ pub struct Subject {
 
 /// Reads for all streams, on one thread.
 pub struct Listener {
-    state: Mutex<State>,
+    state: PerProcess<Mutex<State>>,
 }
 
 /// A stream that is listened for. Once this is dropped its ear is not called any more. The last one ends the thread and
-/// waits for that, so no thread drops one that must not wait.
+/// waits for that, so no thread drops one that must not wait. In a child of its process dropping it changes nothing.
 pub struct Ticket {
     listener: &'static Listener,
+    process: Process,
     id: u64,
 }
 
+#[derive(Default)]
 struct State {
     running: Option<Running>,
     last_id: u64,
@@ -146,13 +151,13 @@ impl Listener {
     /// Without a thread yet.
     pub const fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: PerProcess::new(Mutex::new(State {
                 running: None,
                 last_id: 0,
                 streams: BTreeMap::new(),
                 sockets: BTreeMap::new(),
                 muted: Vec::new(),
-            }),
+            })),
         }
     }
 
@@ -162,8 +167,7 @@ impl Listener {
         let mut state = self.lock();
         let handles = || [&subject.rtp, &subject.rtcp].into_iter().flatten();
         if handles().any(|handle| state.has_ssrc(handle, subject.ssrc)) {
-            let message = format!("SSRC {:#010x} is in use at that port, expected another", subject.ssrc);
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            return Err(ssrc_in_use(subject.ssrc));
         }
         let poll = self.run(&mut state)?;
         state.last_id += 1;
@@ -172,7 +176,11 @@ impl Listener {
         state.streams.insert(id, Stream::new(subject));
         // Before the ticket, which takes the lock again where something failed and it is dropped here.
         drop(state);
-        let ticket = Ticket { listener: self, id };
+        let ticket = Ticket {
+            listener: self,
+            process: Process::current(),
+            id,
+        };
         outcome.map(|()| ticket)
     }
 
@@ -216,7 +224,9 @@ impl Listener {
                 if !state.is_run_by(poll) {
                     return;
                 }
-                if place != ROUSER {
+                if place == ROUSER {
+                    poll.calm();
+                } else {
                     state.receive(poll, place as RawFd, &mut datagram);
                 }
             }
@@ -251,12 +261,16 @@ impl Listener {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic of an ear leaves nothing half done here.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.get().lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        // A child has the same epoll and the same rouser as its parent, whose thread would be told.
+        if !self.process.is_current() {
+            return;
+        }
         let mut state = self.listener.lock();
         let stream = state.leave(self.id);
         let ended = state.end_where_idle();
@@ -279,6 +293,12 @@ impl Poll {
         let data = epoll::EventData::new_u64(ROUSER);
         epoll::add(&poll.epoll, &poll.rouser, data, epoll::EventFlags::IN)?;
         Ok(poll)
+    }
+
+    /// Whoever was roused is, and not once more for the same reason.
+    fn calm(&self) {
+        // Fails only where nobody was.
+        let _ = rustix::io::read(&self.rouser, &mut [0; 8]);
     }
 
     fn add(&self, handle: &Handle, place: RawFd) -> io::Result<()> {
@@ -388,13 +408,16 @@ impl State {
                 continue;
             };
             let outcome = socket.group.hear(&mut self.streams, &mut room[..length], source, now);
-            self.follow(place, outcome);
+            self.follow(place, &outcome);
         }
     }
 
     /// Draws the consequences of a datagram.
-    fn follow(&mut self, place: RawFd, outcome: Outcome) {
-        if let Some((id, stream)) = outcome.renamed.and_then(|id| Some((id, self.streams.get(&id)?))) {
+    fn follow(&mut self, place: RawFd, outcome: &Outcome) {
+        for &id in &outcome.renamed {
+            let Some(stream) = self.streams.get(&id) else {
+                continue;
+            };
             for place in stream.places.into_iter().flatten() {
                 if let Some(socket) = self.sockets.get_mut(&place) {
                     socket.group.rename(id, stream.ssrc);

@@ -1,6 +1,6 @@
 //! How a stream comes to be: ports, numbers, keys, and the threads that know of it.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use voxwire_sink::{Quality, Queue, Wake};
 
 use crate::clock::monotonic_ns;
 use crate::listener::{Ear, Handle, LISTENER, Subject, Ticket};
+use crate::random::{Random, random_u64};
 use crate::registry::{Registration, register};
-use crate::reports::Random;
 use crate::rtcp::Cname;
 use crate::sender::Sender;
 use crate::settings::Settings;
 use crate::sockets::{self, Failure, Inbound, Sockets};
 use crate::srtp::{MasterKey, Opener, Sealer, Suite};
-use crate::stream::{Peer, Stream, random_u64};
+use crate::stream::{Peer, Stream};
 use crate::system::describe;
 
 /// Audio that waits at most, in seconds.
@@ -65,9 +65,10 @@ pub struct Opened {
 
 impl Opened {
     /// Ends the stream; see [`Registration::close`].
-    pub fn close(self) {
-        self.registration.close();
+    pub fn close(self) -> bool {
+        let ended = self.registration.close();
         drop(self.ticket);
+        ended
     }
 }
 
@@ -77,6 +78,8 @@ pub fn open(name: String, plan: Plan, wake: Wake) -> Result<Opened, Failure> {
         rtcp: plan.peer.rtcp.is_some() && !plan.mux,
         mux: plan.peer.rtcp.is_some() && plan.mux,
         latch: plan.latch,
+        // Without the key of the peer nothing that comes can be believed.
+        deaf: plan.protection.is_some() && plan.peer_protection.is_none(),
     };
     let mut random = Random::new(random_u64());
     let request = sockets::Request {
@@ -86,7 +89,7 @@ pub fn open(name: String, plan: Plan, wake: Wake) -> Result<Opened, Failure> {
         inbound,
         dscp: plan.dscp,
     };
-    let sockets = sockets::open(&request, &mut random)?;
+    let mut sockets = sockets::open(&request, &mut random)?;
     let settings = plan.settings;
     let capacity = u64::from(settings.sample_rate) * CAPACITY_S;
     let queue = Queue::new(
@@ -105,14 +108,7 @@ pub fn open(name: String, plan: Plan, wake: Wake) -> Result<Opened, Failure> {
         plan.cname,
         plan.peer,
     ));
-    // Without the key of the peer nothing that comes can be believed.
-    let deaf = plan.protection.is_some() && plan.peer_protection.is_none();
-    let heard = Inbound {
-        rtcp: inbound.rtcp && !deaf,
-        mux: inbound.mux && !deaf,
-        latch: inbound.latch,
-    };
-    let (ssrc, ticket) = listen(&stream, &sockets, heard, plan.ssrc, plan.peer_protection.as_ref())?;
+    let (ssrc, ticket) = listen(&stream, &mut sockets, plan.ssrc, plan.peer_protection.as_ref())?;
     // RFC 3711 3.3.1: a receiver takes the first packet that it gets for one of the first round. Were it of the second,
     // since those before were lost, it would be a forgery to it, and so would all that follow.
     let highest = if plan.protection.is_some() {
@@ -138,45 +134,55 @@ pub fn open(name: String, plan: Plan, wake: Wake) -> Result<Opened, Failure> {
 }
 
 /// Listens to what the peer sends back, where anything is to come, and settles the SSRC: no other stream of the same
-/// socket has it.
+/// sockets has it.
 fn listen(
     stream: &Arc<Stream>,
-    sockets: &Sockets,
-    inbound: Inbound,
+    sockets: &mut Sockets,
     wanted: Option<u32>,
     protection: Option<&(Suite, MasterKey)>,
 ) -> Result<(u32, Option<Ticket>), Failure> {
-    let Inbound { rtcp, mux, latch } = inbound;
-    let draw = || wanted.unwrap_or_else(|| random_u64() as u32);
-    if !(rtcp || mux || latch) {
-        return Ok((draw(), None));
-    }
-    let peer = stream.peer();
     let mut left = DRAWS;
     loop {
-        let ssrc = draw();
-        let outcome = LISTENER.listen(Subject {
-            ear: Arc::clone(stream) as Arc<dyn Ear>,
-            ssrc,
-            peer: peer.rtp,
-            peer_rtcp: peer.rtcp.unwrap_or(peer.rtp),
-            rtp: (mux || latch).then(|| Arc::clone(&sockets.rtp) as Handle),
-            rtcp: sockets
-                .rtcp
-                .as_ref()
-                .filter(|_| rtcp)
-                .map(|socket| Arc::clone(socket) as Handle),
-            latch,
-            mux,
-            opener: protection.map(|(suite, key)| Opener::new(*suite, key)),
-        });
+        let ssrc = wanted.unwrap_or_else(|| random_u64() as u32);
+        let outcome = sockets
+            .claim(ssrc)
+            .and_then(|()| listen_as(ssrc, stream, sockets, protection));
         left -= 1;
         match outcome {
-            Ok(ticket) => return Ok((ssrc, Some(ticket))),
+            Ok(ticket) => return Ok((ssrc, ticket)),
             Err(error) if error.kind() == ErrorKind::AlreadyExists && wanted.is_none() && left > 0 => (),
             Err(error) => return Err(Failure::Other(describe(&error))),
         }
     }
+}
+
+fn listen_as(
+    ssrc: u32,
+    stream: &Arc<Stream>,
+    sockets: &Sockets,
+    protection: Option<&(Suite, MasterKey)>,
+) -> io::Result<Option<Ticket>> {
+    let inbound = stream.inbound;
+    let (latch, mux) = (inbound.latch, inbound.reads_mux());
+    let data = (mux || latch).then(|| Arc::clone(&sockets.rtp) as Handle);
+    let control = sockets.rtcp.as_ref().filter(|_| inbound.reads_rtcp());
+    let control = control.map(|socket| Arc::clone(socket) as Handle);
+    if data.is_none() && control.is_none() {
+        return Ok(None);
+    }
+    let peer = stream.peer();
+    let ticket = LISTENER.listen(Subject {
+        ear: Arc::clone(stream) as Arc<dyn Ear>,
+        ssrc,
+        peer: peer.rtp,
+        peer_rtcp: peer.rtcp.unwrap_or(peer.rtp),
+        rtp: data,
+        rtcp: control,
+        latch,
+        mux,
+        opener: protection.map(|(suite, key)| Opener::new(*suite, key)),
+    })?;
+    Ok(Some(ticket))
 }
 
 /// An address whose host is numeric; one of IPv6 may name its scope by a number, behind `%`.

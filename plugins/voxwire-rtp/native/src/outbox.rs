@@ -2,12 +2,14 @@
 
 use crate::clock::monotonic_ns;
 use crate::entry::Entry;
-use crate::sender::Packet;
+use crate::slot::Packet;
 use crate::statistics::Totals;
 use crate::system::{BATCH, Mailer};
 
-/// Room for a batch of the longest packets, so that it never grows.
-const ROOM_BYTES: usize = BATCH * 1500;
+/// A stream that missed turns has several packets.
+const MOST: usize = BATCH + 2;
+/// Room for the longest packets, so that it never grows.
+const ROOM_BYTES: usize = MOST * 1500;
 
 pub(crate) struct Outbox {
     pub(crate) bytes: Vec<u8>,
@@ -20,7 +22,7 @@ impl Outbox {
     pub(crate) fn new() -> Self {
         Self {
             bytes: Vec::with_capacity(ROOM_BYTES),
-            packets: Vec::with_capacity(BATCH),
+            packets: Vec::with_capacity(MOST),
             mailer: Mailer::new(),
         }
     }
@@ -30,7 +32,7 @@ impl Outbox {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.packets.len() == BATCH
+        self.packets.len() >= BATCH
     }
 
     /// Sends all that was put, from one socket, and returns the time then.
@@ -44,7 +46,9 @@ impl Outbox {
                 Ok(sent) => {
                     now_ns = monotonic_ns();
                     for (index, packet) in &rest[..sent] {
-                        list[*index].note_sent(packet, now_ns);
+                        if let Some(variation_ns) = list[*index].note_sent(packet, now_ns) {
+                            totals.variations.note(variation_ns);
+                        }
                         totals.late.add(u64::from(packet.late));
                     }
                     totals.packets.add(sent as u64);
@@ -52,6 +56,7 @@ impl Outbox {
                 }
                 Err(error) => {
                     list[*first].note_unsent(packet, &error, now_ns);
+                    totals.unsent.add(1);
                     rest = &rest[1..];
                 }
             }

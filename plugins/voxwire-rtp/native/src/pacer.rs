@@ -6,19 +6,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use voxwire_sink::Loss;
 
 use crate::clock::{Alarm, monotonic_ns, thread_cpu_ns};
 use crate::entry::Entry;
 use crate::outbox::Outbox;
-use crate::sender::{Slot, Turn};
+use crate::slot::{Slot, Turn};
 use crate::statistics::Totals;
 use crate::stream::Stream;
 use crate::wheel::{Place, SLOT_NS, SLOTS, Wheel};
 
 /// Times that it goes without looking how much CPU time it has used.
 const UNMEASURED_TURNS: u32 = 64;
+/// A queue that is in use is tried so often again, behind the other streams of its slot and before the next slot.
+const TRIES: u32 = 10;
+const TRY_AGAIN_AFTER: Duration = Duration::from_micros(20);
 /// Of a stall that is longer only the rest is gone through slot by slot.
 const LONG_STALL: u64 = 2 * SLOTS;
 
@@ -191,15 +196,17 @@ impl<'a> Pacer<'a> {
 
     fn skip_rounds(&mut self, slot: u64, rounds: u64) {
         self.slot = slot + rounds * SLOTS;
+        let mut skipped = 0;
         for entry in self.wheel.iter_mut() {
             let slots_of_round = SLOTS / u64::from(entry.sender.settings().ptime_ms);
-            entry.sender.skip(rounds * slots_of_round);
+            skipped += entry.sender.skip(rounds * slots_of_round);
         }
-        self.note_stall();
+        self.note_skipped(skipped);
     }
 
-    fn note_stall(&mut self) {
-        if !self.stalled {
+    fn note_skipped(&mut self, slots: u64) {
+        self.totals.skipped.add(slots);
+        if slots > 0 && !self.stalled {
             self.stalled = true;
             self.totals.stalls.add(1);
         }
@@ -211,43 +218,38 @@ impl<'a> Pacer<'a> {
         if list.is_empty() {
             return;
         }
-        let mut skipped = false;
+        let mut skipped = 0;
+        let mut work = Work {
+            outbox: &mut self.outbox,
+            owed: &mut self.owed,
+            totals: self.totals,
+            skipped: &mut skipped,
+        };
         for index in 0..list.len() {
-            let turn = Turn {
-                due_ns,
-                now_ns,
-                paused: false,
-                wait: false,
-            };
-            match give_turn(&mut list[index], turn, &mut self.outbox.bytes) {
-                Slot::Passed { packet, owed } => {
-                    self.outbox.put(index, packet);
-                    if owed {
-                        self.owed.push(index);
-                    }
-                }
-                Slot::Busy => self.busy.push(index),
-                Slot::Skipped => skipped = true,
+            if !work.serve(index, &mut list[index], due_ns, now_ns) {
+                self.busy.push(index);
             }
             let next = list.get(index + 1);
-            if !next.is_some_and(|next| next.is_beside(&list[index])) || self.outbox.is_full() {
-                now_ns = self.outbox.send(list, self.totals, now_ns);
+            if !next.is_some_and(|next| next.is_beside(&list[index])) || work.outbox.is_full() {
+                now_ns = work.outbox.send(list, self.totals, now_ns);
             }
         }
         for index in self.busy.drain(..) {
-            let turn = Turn {
-                due_ns,
-                now_ns,
-                paused: false,
-                wait: true,
-            };
-            if let Slot::Passed { packet, owed } = give_turn(&mut list[index], turn, &mut self.outbox.bytes) {
-                self.outbox.put(index, packet);
-                now_ns = self.outbox.send(list, self.totals, now_ns);
-                if owed {
-                    self.owed.push(index);
+            let mut tries = 0;
+            while !work.serve(index, &mut list[index], due_ns, now_ns) {
+                if tries == TRIES {
+                    // Whoever holds its queue may do so for long, as when the system fetches what is copied: it waits
+                    // alone.
+                    list[index].missed += 1;
+                    break;
                 }
+                // This thread may have interrupted the other one in the middle of its copy, on the same processor: that
+                // goes on only while this one sleeps.
+                tries += 1;
+                thread::sleep(TRY_AGAIN_AFTER);
+                now_ns = monotonic_ns();
             }
+            now_ns = work.outbox.send(list, self.totals, now_ns);
         }
         // All that need not be in time comes behind.
         for index in self.owed.drain(..) {
@@ -263,9 +265,7 @@ impl<'a> Pacer<'a> {
         if leaving {
             self.remove(place, |entry| entry.leave(now_ns));
         }
-        if skipped {
-            self.note_stall();
-        }
+        self.note_skipped(skipped);
     }
 
     // --- the thread itself ---
@@ -280,26 +280,68 @@ impl<'a> Pacer<'a> {
     /// Ends all streams after a fault of ours.
     fn give_up(&mut self) {
         for entry in self.wheel.iter_mut() {
-            entry.stream.queue.lose(Loss {
-                errno: None,
-                message: format!(
-                    "{} was lost: internal fault of the thread that sends",
-                    entry.stream.name
-                ),
-            });
-            entry.stream.end();
+            lose(entry);
         }
-        self.desk.lock().ended = true;
+        let mut state = self.desk.lock();
+        state.ended = true;
+        for command in state.commands.drain(..) {
+            if let Command::Add(entry) = command {
+                lose(&entry);
+            }
+        }
+    }
+}
+
+fn lose(entry: &Entry) {
+    entry.stream.queue.lose(Loss {
+        errno: None,
+        message: format!(
+            "{} was lost: internal fault of the thread that sends",
+            entry.stream.name
+        ),
+    });
+    entry.stream.end();
+}
+
+/// What the turns of one place come to.
+struct Work<'a> {
+    outbox: &'a mut Outbox,
+    owed: &'a mut Vec<usize>,
+    totals: &'a Totals,
+    skipped: &'a mut u64,
+}
+
+impl Work<'_> {
+    /// Gives a stream the turns that it missed, and this one; false where somebody else is just using its queue.
+    fn serve(&mut self, index: usize, entry: &mut Entry, due_ns: u64, now_ns: u64) -> bool {
+        let ptime_ns = entry.sender.settings().ptime_ns();
+        loop {
+            let turn = Turn {
+                due_ns: due_ns - u64::from(entry.missed) * ptime_ns,
+                now_ns,
+                paused: false,
+            };
+            match give_turn(entry, turn, &mut self.outbox.bytes) {
+                Slot::Passed { packet, owed, xrun } => {
+                    self.outbox.put(index, packet);
+                    self.owed.extend(owed.then_some(index));
+                    self.totals.xruns.add(u64::from(xrun));
+                }
+                Slot::Busy => return false,
+                Slot::Skipped => *self.skipped += 1,
+            }
+            if entry.missed == 0 {
+                return true;
+            }
+            entry.missed -= 1;
+        }
     }
 }
 
 /// Gives a stream its turn; one that is leaving or lost has nothing to send.
 fn give_turn(entry: &mut Entry, mut turn: Turn, bytes: &mut Vec<u8>) -> Slot {
     if entry.goodbye_ns.is_some() || entry.lost {
-        return Slot::Passed {
-            packet: None,
-            owed: false,
-        };
+        return Slot::EMPTY;
     }
     entry.obey(turn.now_ns);
     turn.paused = entry.stream.paused();

@@ -1,12 +1,13 @@
 //! The streams of the process, and the one thread that sends for them: it begins with the first and ends with the last.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::pacer::{Command, Desk, serve};
+use crate::process::PerProcess;
 use crate::sender::Sender;
 use crate::sockets::Sockets;
 use crate::statistics::Totals;
@@ -19,7 +20,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// All streams since the process began.
 pub static TOTALS: Totals = Totals::new();
 
-static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+static REGISTRY: PerProcess<Registry> = PerProcess::new(Registry::new());
+
+#[derive(Default)]
+struct Registry {
+    state: Mutex<State>,
+    /// A thread has been waited for.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    running: Option<Running>,
+    /// A thread that does not run for anybody any more is being waited for. Only then does another one begin: what they
+    /// count has one writer.
+    ending: bool,
+}
 
 struct Running {
     desk: Arc<Desk>,
@@ -48,16 +64,15 @@ pub struct Registration {
 /// Has a stream sent from now on; with `realtime` the thread runs before all ordinary ones from now on, if it may.
 pub fn register(stream: &Arc<Stream>, sockets: Sockets, sender: Sender, realtime: bool) -> io::Result<Registration> {
     let entry = Box::new(Entry::new(Arc::clone(stream), sockets, sender));
-    let mut running = lock();
+    let registry = REGISTRY.get();
+    let mut state = registry.lock_settled();
     // One that nobody waited for may have ended, or be about to.
-    let usable = running.as_ref().is_some_and(|running| enlist(&running.desk));
+    let usable = state.running.as_ref().is_some_and(|running| enlist(&running.desk));
     if !usable {
-        if let Some(old) = running.take() {
-            let _ = old.thread.join();
-        }
-        *running = Some(start()?);
+        state = registry.retire(state);
+        state.running = Some(start()?);
     }
-    let Some(running) = running.as_mut() else {
+    let Some(running) = state.running.as_mut() else {
         return Err(io::ErrorKind::NotFound.into());
     };
     if realtime && running.scheduling != Scheduling::Realtime {
@@ -77,27 +92,70 @@ pub fn register(stream: &Arc<Stream>, sockets: Sockets, sender: Sender, realtime
     })
 }
 
-/// Streams now, and how their thread is scheduled.
+/// Streams now, and how their thread is scheduled. Waits for no thread.
 pub fn overview() -> (usize, Scheduling) {
-    match lock().as_ref() {
+    match REGISTRY.get().lock().running.as_ref() {
         Some(running) => (running.desk.lock().streams, running.scheduling.clone()),
         None => (0, Scheduling::Ordinary),
     }
 }
 
+impl Registry {
+    const fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                running: None,
+                ending: false,
+            }),
+            ended: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state when no thread is about to end.
+    fn lock_settled(&self) -> MutexGuard<'_, State> {
+        let settled = self.ended.wait_while(self.lock(), |state| state.ending);
+        settled.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the end of a thread that has nothing left to do but goodbyes. Without the lock, so that who only looks
+    /// need not wait.
+    fn retire<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let Some(running) = state.running.take() else {
+            return state;
+        };
+        state.ending = true;
+        drop(state);
+        let _ = running.thread.join();
+        let mut state = self.lock();
+        state.ending = false;
+        self.ended.notify_all();
+        state
+    }
+}
+
 impl Registration {
     /// Ends the stream: nothing more is sent but a goodbye where one is owed, for which this waits. The last one ends
-    /// the thread.
-    pub fn close(mut self) {
+    /// the thread. False where the thread has not let go of the stream in time: it still has its sockets then, and is
+    /// not waited for any longer. In a child of its process nothing happens.
+    pub fn close(mut self) -> bool {
+        if !self.stream.process.is_current() {
+            return true;
+        }
         tell(&self.desk, Command::Close(Arc::clone(&self.stream)));
         // A thread that has ended by a fault has ended all its streams.
-        self.stream.wait_end(CLOSE_TIMEOUT);
-        let mut running = lock();
+        let ended = self.stream.wait_end(CLOSE_TIMEOUT);
+        let registry = REGISTRY.get();
+        let state = registry.lock();
         self.uncount();
-        let last = running.take_if(|running| running.desk.lock().streams == 0);
-        if let Some(last) = last {
-            let _ = last.thread.join();
+        let idle = |running: &Running| running.desk.lock().streams == 0;
+        if ended && state.running.as_ref().is_some_and(idle) {
+            drop(registry.retire(state));
         }
+        ended
     }
 
     fn uncount(&mut self) {
@@ -110,7 +168,8 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if self.counted {
+        // In a child of its process there is nobody to tell, and the lock may never be free.
+        if self.counted && self.stream.process.is_current() {
             tell(&self.desk, Command::Close(Arc::clone(&self.stream)));
             self.uncount();
         }
@@ -143,8 +202,4 @@ fn enlist(desk: &Desk) -> bool {
 fn tell(desk: &Desk, command: Command) {
     desk.lock().commands.push(command);
     desk.alarm.ring();
-}
-
-fn lock() -> MutexGuard<'static, Option<Running>> {
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,7 @@
 //! When a stream is to report, and whether it then counts as a sender.
 
+use crate::random::Random;
+
 /// The least time between two reports, before it is varied (RFC 3550 6.2).
 const INTERVAL_NS: u64 = 5_000_000_000;
 
@@ -49,24 +51,5 @@ impl Reports {
     /// From half to one and a half of the interval.
     fn interval_ns(&mut self) -> u64 {
         INTERVAL_NS / 2 + self.random.draw() % INTERVAL_NS
-    }
-}
-
-/// Numbers that nobody needs to be unable to guess: a splitmix generator.
-#[derive(Debug)]
-pub struct Random(u64);
-
-impl Random {
-    /// The seed is random itself.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next one.
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
     }
 }

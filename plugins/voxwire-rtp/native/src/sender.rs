@@ -11,58 +11,17 @@ use crate::NS_PER_S;
 use crate::composer::{Composer, Content};
 use crate::digits::{Digit, Digits, Due};
 use crate::packet::{COMFORT_NOISE, HEADER_BYTES};
-use crate::reports::{Random, Reports};
+use crate::random::Random;
+use crate::reports::Reports;
 use crate::rtcp::{Cname, Ntp, ROOM_BYTES, Report, SenderInfo};
 use crate::settings::{Idle, Settings};
+use crate::slot::{Packet, Slot, Turn};
 use crate::srtp::Sealer;
 use crate::statistics::{Counters, Jitter};
 
 /// So many late packets leave at once beside the one that is due. A stall that cost more is a gap: nothing more leaves
 /// late, since a burst would only overrun the receiver's buffer.
 const LATE_SLOTS: u64 = 2;
-
-/// The moment of a slot.
-#[derive(Debug, Clone, Copy)]
-pub struct Turn {
-    /// When its packet should leave, in nanoseconds of the monotonic clock.
-    pub due_ns: u64,
-    /// What that clock says now.
-    pub now_ns: u64,
-    /// Audio is held back.
-    pub paused: bool,
-    /// Waits where somebody else is using the queue, instead of putting the slot off.
-    pub wait: bool,
-}
-
-/// A packet that waits to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packet {
-    /// Where it begins among the bytes that it was put behind.
-    pub start: usize,
-    /// Where it ends.
-    pub end: usize,
-    due_ns: u64,
-    payload_bytes: u32,
-    audio: (u64, u64),
-    /// It leaves a packet's length or more after its time.
-    pub late: bool,
-}
-
-/// What a slot came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// Somebody else is using the queue: the slot has not passed, it is to be run again.
-    Busy,
-    /// It fell out: a stall has lasted too long.
-    Skipped,
-    /// It has passed.
-    Passed {
-        /// What is to be sent.
-        packet: Option<Packet>,
-        /// The queue owes its host a wake.
-        owed: bool,
-    },
-}
 
 /// Where the audio stood that was sent last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +98,11 @@ impl Sender {
         (self.last_sent_ns > 0).then_some(self.last_sent_ns)
     }
 
+    /// A packet was sent under this SSRC.
+    pub fn is_heard_of(&self) -> bool {
+        self.sent.0 > 0
+    }
+
     /// Sends a digit behind those that wait.
     pub fn push_digit(&mut self, digit: Digit) {
         self.digits.push(digit);
@@ -153,17 +117,14 @@ impl Sender {
         self.skipping = behind > LATE_SLOTS || (self.skipping && behind > 0);
         if !self.begun && behind > 0 {
             // The first packet sets the clock: it leaves in time.
-            return Slot::Passed {
-                packet: None,
-                owed: false,
-            };
+            return Slot::EMPTY;
         }
         if self.skipping {
             self.skip(1);
             return Slot::Skipped;
         }
         let start = bytes.len();
-        let mut owed = false;
+        let (mut owed, mut xrun) = (false, false);
         let content = match self.digits.next(u64::from(self.settings.frames())) {
             Due::Event { event, first } => {
                 bytes.resize(start + HEADER_BYTES, 0);
@@ -171,6 +132,7 @@ impl Sender {
                 if first {
                     self.event_timestamp = self.timestamp;
                 }
+                self.quiet = false;
                 Some(Content {
                     payload_type: self.settings.event_payload_type.unwrap_or_default(),
                     marker: first,
@@ -183,6 +145,10 @@ impl Sender {
                     return Slot::Busy;
                 };
                 owed = consumed.owed;
+                xrun = self.runs_dry(&consumed);
+                if xrun {
+                    queue.count_xrun();
+                }
                 if consumed.frames > 0 {
                     Some(self.audio((consumed.segment, consumed.frames)))
                 } else {
@@ -208,54 +174,53 @@ impl Sender {
             audio: content.audio,
             late: behind > 0,
         });
-        Slot::Passed { packet, owed }
+        Slot::Passed { packet, owed, xrun }
     }
 
-    /// Slots fall out: their time has passed, audio and digits are kept.
-    pub fn skip(&mut self, slots: u64) {
+    /// Slots fall out: their time has passed, audio and digits are kept. Returns how many those are: none before the
+    /// first packet.
+    pub fn skip(&mut self, slots: u64) -> u64 {
         if !self.begun {
-            return;
+            return 0;
         }
         let frames = (slots as u32).wrapping_mul(self.settings.frames());
         self.timestamp = self.timestamp.wrapping_add(frames);
         self.quiet = true;
         self.counters.skipped.add(slots);
+        slots
     }
 
     /// Takes the audio of one packet; None where somebody else is using the queue.
-    fn consume(&mut self, turn: &Turn, queue: &Queue, bytes: &mut Vec<u8>) -> Option<Consumed> {
+    fn consume(&self, turn: &Turn, queue: &Queue, bytes: &mut Vec<u8>) -> Option<Consumed> {
         let coding = self.settings.coding;
         let start = bytes.len();
         bytes.resize(start + HEADER_BYTES + self.settings.payload_bytes(), coding.silence());
         let room = &mut bytes[start + HEADER_BYTES..];
-        let consumed = match queue.try_consume(room, turn.now_ns) {
-            None if turn.wait => Some(queue.consume(room, turn.now_ns)),
-            tried => tried,
-        };
+        let consumed = queue.try_consume(room, turn.now_ns);
         let frames = consumed.map_or(0, |consumed| consumed.frames);
         if frames == 0 {
             bytes.truncate(start);
         } else {
             coding.to_wire(&mut room[..frames as usize * coding.frame_bytes()]);
         }
-        if let Some(consumed) = consumed {
-            let dry = match self.speech {
-                Speech::Over => false,
-                Speech::GoesOn => frames == 0,
-                Speech::Short => true,
-            };
-            if dry && !consumed.begins {
-                queue.count_xrun();
-            }
-            self.speech = if frames == 0 || consumed.ends {
-                Speech::Over
-            } else if frames < u64::from(self.settings.frames()) {
-                Speech::Short
-            } else {
-                Speech::GoesOn
-            };
-        }
         consumed
+    }
+
+    /// Whether audio had run dry before these frames, without a finish.
+    fn runs_dry(&mut self, consumed: &Consumed) -> bool {
+        let dry = match self.speech {
+            Speech::Over => false,
+            Speech::GoesOn => consumed.frames == 0,
+            Speech::Short => true,
+        };
+        self.speech = if consumed.frames == 0 || consumed.ends {
+            Speech::Over
+        } else if consumed.frames < u64::from(self.settings.frames()) {
+            Speech::Short
+        } else {
+            Speech::GoesOn
+        };
+        dry && !consumed.begins
     }
 
     fn audio(&mut self, audio: (u64, u64)) -> Content {
@@ -294,19 +259,24 @@ impl Sender {
 
     // --- what became of packets ---
 
-    /// The system took the packet.
-    pub fn note_sent(&mut self, packet: &Packet, now_ns: u64) {
+    /// The system took the packet. Returns by how many nanoseconds its distance from the one before was not what it
+    /// should be; None for the first.
+    pub fn note_sent(&mut self, packet: &Packet, now_ns: u64) -> Option<u64> {
         let counters = &self.counters;
         counters.packets.add(1);
         counters.octets.add(u64::from(packet.payload_bytes));
         counters.late.add(u64::from(packet.late));
-        let jitter_ns = self.jitter.note(now_ns.cast_signed() - packet.due_ns.cast_signed());
-        counters.jitter_ns.set(jitter_ns);
-        counters.worst_jitter_ns.raise_to(jitter_ns);
+        let variation_ns = self.jitter.note(now_ns.cast_signed() - packet.due_ns.cast_signed());
+        counters.jitter_ns.set(self.jitter.estimate_ns());
+        counters.worst_jitter_ns.raise_to(self.jitter.estimate_ns());
+        if let Some(variation_ns) = variation_ns {
+            counters.variations.note(variation_ns);
+        }
         self.sent.0 = self.sent.0.wrapping_add(1);
         self.sent.1 = self.sent.1.wrapping_add(packet.payload_bytes);
         self.last_sent_ns = now_ns;
         self.reports.begin(now_ns);
+        variation_ns
     }
 
     /// The system refused the packet: audio in it counts as played and was not.
@@ -350,9 +320,11 @@ impl Sender {
         }
     }
 
-    /// Goes on under another SSRC; a goodbye of the old one is the caller's.
-    pub fn change_ssrc(&mut self, ssrc: u32) {
+    /// Goes on under another SSRC, whose sequence is one of its own: below 2^15, where there is a key, as in the
+    /// first packets (RFC 3711 3.3.1). A goodbye of the old one is the caller's.
+    pub fn change_ssrc(&mut self, ssrc: u32, sequence: u16) {
         self.composer.ssrc = ssrc;
+        self.composer.sequence = sequence;
         self.quiet = true;
         self.sent = (0, 0);
         self.reports.restart();

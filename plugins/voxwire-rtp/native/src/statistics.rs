@@ -35,6 +35,31 @@ impl Count {
     }
 }
 
+/// Upper bounds of a histogram of times, in microseconds; one bucket more is for all above.
+pub const BOUNDS_US: [u64; 12] = [20, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000, 20_000, 100_000];
+
+/// How often which times were seen, by [`BOUNDS_US`].
+#[derive(Debug, Default)]
+pub struct Histogram([Count; BOUNDS_US.len() + 1]);
+
+impl Histogram {
+    /// Begins with nothing.
+    pub const fn new() -> Self {
+        Self([const { Count::new() }; BOUNDS_US.len() + 1])
+    }
+
+    /// One more of that length.
+    pub(crate) fn note(&self, time_ns: u64) {
+        self.0[BOUNDS_US.partition_point(|&bound| bound * 1000 < time_ns)].add(1);
+    }
+
+    /// Upper bounds, the last without one, and counts.
+    pub fn counts(&self) -> impl Iterator<Item = (Option<u64>, u64)> {
+        let bounds = BOUNDS_US.into_iter().map(Some).chain([None]);
+        bounds.zip(self.0.iter().map(Count::get))
+    }
+}
+
 /// The numbers of one stream.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -52,6 +77,8 @@ pub struct Counters {
     pub jitter_ns: Count,
     /// The worst that it was.
     pub worst_jitter_ns: Count,
+    /// What went into it: by how much the distances of packets were longer or shorter than they should be.
+    pub variations: Histogram,
     /// The SSRC now.
     pub ssrc: Count,
     /// The sequence number of the first packet under this SSRC.
@@ -71,21 +98,20 @@ pub(crate) struct Jitter {
 }
 
 impl Jitter {
-    /// A packet left so long after its time; returns the jitter now, in nanoseconds.
-    pub(crate) fn note(&mut self, delay_ns: i64) -> u64 {
-        if let Some(last) = self.last_delay_ns.replace(delay_ns) {
-            let difference = (delay_ns - last).unsigned_abs() as f64;
-            self.estimate_ns += (difference - self.estimate_ns) / 16.0;
-        }
-        #[expect(clippy::cast_sign_loss, reason = "a mean of magnitudes")]
-        {
-            self.estimate_ns as u64
-        }
+    /// A packet left so long after its time; returns by how much that differs from the one before, in nanoseconds.
+    pub(crate) fn note(&mut self, delay_ns: i64) -> Option<u64> {
+        let last = self.last_delay_ns.replace(delay_ns)?;
+        let variation = (delay_ns - last).unsigned_abs();
+        self.estimate_ns += (variation as f64 - self.estimate_ns) / 16.0;
+        Some(variation)
+    }
+
+    /// The jitter now.
+    #[expect(clippy::cast_sign_loss, reason = "a mean of magnitudes")]
+    pub(crate) fn estimate_ns(&self) -> u64 {
+        self.estimate_ns as u64
     }
 }
-
-/// Upper bounds of the histogram of delays, in microseconds; one bucket more is for all above.
-pub const DELAY_BOUNDS_US: [u64; 12] = [20, 50, 100, 200, 300, 500, 1000, 2000, 5000, 10_000, 20_000, 100_000];
 
 /// The numbers of the thread that sends, over all streams since the process began.
 #[derive(Debug)]
@@ -96,10 +122,18 @@ pub struct Totals {
     pub late: Count,
     /// The longest time by which the thread woke after a slot's time, in nanoseconds.
     pub worst_delay_ns: Count,
-    /// How often it woke so late, by [`DELAY_BOUNDS_US`].
-    pub delays: [Count; DELAY_BOUNDS_US.len() + 1],
+    /// How often it woke how late.
+    pub delays: Histogram,
+    /// Of all packets, see [`Counters::variations`].
+    pub variations: Histogram,
     /// How often slots had to be skipped.
     pub stalls: Count,
+    /// Slots that were.
+    pub skipped: Count,
+    /// Packets that the system refused.
+    pub unsent: Count,
+    /// Underruns.
+    pub xruns: Count,
     /// CPU time of threads that have ended, and of the running one up to a moment ago, in nanoseconds.
     pub cpu_ns: Count,
 }
@@ -111,8 +145,12 @@ impl Totals {
             packets: Count::new(),
             late: Count::new(),
             worst_delay_ns: Count::new(),
-            delays: [const { Count::new() }; DELAY_BOUNDS_US.len() + 1],
+            delays: Histogram::new(),
+            variations: Histogram::new(),
             stalls: Count::new(),
+            skipped: Count::new(),
+            unsent: Count::new(),
+            xruns: Count::new(),
             cpu_ns: Count::new(),
         }
     }
@@ -120,8 +158,7 @@ impl Totals {
     /// The thread woke so long after a slot's time.
     pub(crate) fn note_delay(&self, delay_ns: u64) {
         self.worst_delay_ns.raise_to(delay_ns);
-        let bucket = DELAY_BOUNDS_US.partition_point(|&bound| bound * 1000 < delay_ns);
-        self.delays[bucket].add(1);
+        self.delays.note(delay_ns);
     }
 }
 

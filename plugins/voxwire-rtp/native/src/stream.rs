@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use rustix::rand::{GetRandomFlags, getrandom};
 use voxwire_sink::Queue;
 
 use crate::clock::{monotonic_ns, unix_ns_at};
 use crate::digits::Digit;
 use crate::listener::{Channel, Ear};
+use crate::process::Process;
+use crate::random::random_u64;
 use crate::rtcp::{Cname, Ntp, ReportBlock};
-use crate::sockets::{Inbound, Sockets};
+use crate::sockets::{Inbound, Sockets, let_through};
 use crate::statistics::Counters;
-use crate::system::{let_nothing_through, let_only_rtcp_through};
 use crate::wheel::Place;
 
 /// Where packets go.
@@ -61,6 +61,8 @@ pub struct Stream {
     pub inbound: Inbound,
     /// Who sends, for RTCP.
     pub cname: Cname,
+    /// The one that sends it.
+    pub(crate) process: Process,
     /// Where RTP comes in until the peer is known; the sockets themselves are closed with the stream.
     rtp: Weak<UdpSocket>,
     paused: AtomicBool,
@@ -95,6 +97,7 @@ impl Stream {
             sample_rate,
             inbound,
             cname,
+            process: Process::current(),
             rtp: Arc::downgrade(&sockets.rtp),
             paused: AtomicBool::new(false),
             ordered: AtomicBool::new(false),
@@ -211,11 +214,7 @@ impl Ear for Stream {
             && let Some(socket) = self.rtp.upgrade()
         {
             // The rest of what comes is not ours. Without the filter it would only cost more.
-            let _ = if self.inbound.mux {
-                let_only_rtcp_through(&socket)
-            } else {
-                let_nothing_through(&socket)
-            };
+            let _ = let_through(&socket, self.inbound.reads_mux());
         }
     }
 
@@ -229,16 +228,6 @@ impl Ear for Stream {
         let ssrc = random_u64() as u32;
         self.order(|orders| orders.ssrc = Some(ssrc));
         ssrc
-    }
-}
-
-/// A number that nobody can guess.
-pub fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    // Never fails once the system is up; a number that can be guessed would still be another one for each call.
-    match getrandom(&mut bytes, GetRandomFlags::empty()) {
-        Ok(_) => u64::from_ne_bytes(bytes),
-        Err(_) => monotonic_ns(),
     }
 }
 

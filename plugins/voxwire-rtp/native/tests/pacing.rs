@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use room::Seen;
 use room::calls::{Far, call, plan};
+use voxwire_rtp::random::Random;
 use voxwire_rtp::registry::{TOTALS, overview};
-use voxwire_rtp::reports::Random;
 use voxwire_rtp::rtcp::{Compound, Packet};
 use voxwire_rtp::settings::{Idle, PTIMES_MS};
-use voxwire_rtp::statistics::Count;
+use voxwire_rtp::statistics::Histogram;
 use voxwire_rtp::stream::Peer;
 
 /// The thread that sends is one for the process: what a test says of it would be wrong while another one runs.
@@ -214,7 +214,8 @@ fn the_thread_lives_while_there_are_streams_and_nothing_is_left() {
     assert_eq!(threads_before, 0);
     let calls: Vec<_> = (0..50).map(|_| call(plan(far.peer())).0).collect();
     assert_eq!(overview().0, 50);
-    assert_eq!(threads(), 2, "one sends, one listens");
+    // A thread takes its name when it first runs.
+    until("one sends, one listens", || threads() == 2);
     for opened in calls {
         opened.close();
     }
@@ -275,23 +276,35 @@ fn a_stream_of_which_nothing_can_be_sent_is_lost() {
     let position = queue.position();
     assert!(position.bound >= 3200 && position.played == 3200, "{position:?}");
     assert!(opened.stream.counters.unsent.get() >= 50);
+    assert!(TOTALS.unsent.get() >= opened.stream.counters.unsent.get());
     assert_eq!(opened.stream.counters.packets.get(), 0);
     opened.close();
+}
+
+fn sum(histogram: &Histogram) -> u64 {
+    histogram.counts().map(|(_, count)| count).sum()
 }
 
 #[test]
 fn the_whole_is_counted_too() {
     alone!();
-    let before = (TOTALS.packets.get(), TOTALS.delays.iter().map(Count::get).sum::<u64>());
+    let before = (
+        TOTALS.packets.get(),
+        sum(&TOTALS.delays),
+        sum(&TOTALS.variations),
+        TOTALS.xruns.get(),
+    );
     let far = Far::new();
     let (opened, _wakes) = call(plan(far.peer()));
     opened.stream.queue.write(&speech(1600)).expect("an open queue");
     for _ in 0..10 {
         far.receive();
     }
-    until("the numbers follow", || opened.stream.counters.packets.get() >= 10);
+    until("audio runs dry", || opened.stream.queue.position().xruns == 1);
     opened.close();
     assert!(TOTALS.packets.get() - before.0 >= 10);
-    assert!(TOTALS.delays.iter().map(Count::get).sum::<u64>() - before.1 >= 10);
+    assert!(sum(&TOTALS.delays) - before.1 >= 10);
+    assert!(sum(&TOTALS.variations) - before.2 >= 9);
+    assert_eq!(TOTALS.xruns.get() - before.3, 1, "no finish was given");
     assert!(TOTALS.cpu_ns.get() > 0);
 }

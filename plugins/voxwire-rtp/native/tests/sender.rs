@@ -231,6 +231,13 @@ fn jitter_is_that_of_the_times_of_sending() {
     line.pass(1_600_000);
     assert_eq!(line.counters.jitter_ns.get(), 93_750);
     assert_eq!(line.counters.worst_jitter_ns.get(), 100_000);
+    let seen: Vec<_> = line
+        .counters
+        .variations
+        .counts()
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    assert_eq!(seen, [(Some(20), 1), (Some(2000), 1)]);
     assert_eq!((line.counters.packets.get(), line.counters.octets.get()), (3, 480));
 }
 
@@ -270,16 +277,13 @@ fn another_ssrc_begins_a_talk_spurt_and_counts_from_zero() {
     let mut line = Line::new(settings());
     line.write(0, 480);
     line.take(2);
-    line.sender.change_ssrc(77);
+    line.sender.change_ssrc(77, 300);
     let packet = line.next().expect("a packet");
     assert_eq!(
         (packet.ssrc, packet.marker, packet.sequence, packet.timestamp),
-        (77, true, 1002, 50_320)
+        (77, true, 300, 50_320)
     );
-    assert_eq!(
-        (line.counters.ssrc.get(), line.counters.base_sequence.get()),
-        (77, 1002)
-    );
+    assert_eq!((line.counters.ssrc.get(), line.counters.base_sequence.get()), (77, 300));
     assert_eq!(line.counters.collisions.get(), 1);
 }
 

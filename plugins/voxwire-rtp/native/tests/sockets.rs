@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use room::calls::{Far, call, plan, try_call};
 use rustix::net::sockopt;
 use voxwire_rtp::opening::read_address;
-use voxwire_rtp::reports::Random;
+use voxwire_rtp::random::Random;
 use voxwire_rtp::sockets::{Failure, Inbound, Request, Sockets, open};
 use voxwire_rtp::system::{BATCH, Destination, Mailer};
 
@@ -15,6 +15,7 @@ const REPORTS: Inbound = Inbound {
     rtcp: true,
     mux: false,
     latch: false,
+    deaf: false,
 };
 
 fn request(inbound: Inbound) -> Request {
@@ -90,18 +91,51 @@ fn one_port_is_shared_by_those_that_want_the_same_of_it() {
     let other = opened(&wanted);
     assert!(std::sync::Arc::ptr_eq(&one.rtp, &other.rtp));
     let others = [
-        Request { dscp: 0, ..wanted },
-        Request {
-            inbound: Inbound { latch: true, ..REPORTS },
-            ..wanted
-        },
+        (Request { dscp: 0, ..wanted }, "dscp"),
+        (
+            Request {
+                inbound: Inbound { rtcp: false, ..REPORTS },
+                ..wanted
+            },
+            "rtcp",
+        ),
+        (
+            Request {
+                inbound: Inbound { latch: true, ..REPORTS },
+                dscp: 0,
+                ..wanted
+            },
+            "dscp and latch",
+        ),
+        (
+            Request {
+                bind: Some(Ipv4Addr::LOCALHOST.into()),
+                ..wanted
+            },
+            "bind",
+        ),
     ];
-    for differs in others {
+    for (differs, options) in others {
         let failure = open(&differs, &mut Random::new(1)).expect_err("a port in use");
-        assert_eq!(failure.to_string(), format!("port {first} is in use"));
+        assert!(matches!(&failure, Failure::Busy(_)));
+        assert_eq!(
+            failure.to_string(),
+            format!("port {first} is in use by a stream with another {options}, expected the same")
+        );
     }
     drop((one, other));
-    assert_eq!(port(&opened(&others[0]).rtp), first, "it is free again");
+    let latching = others[2].0;
+    let one = opened(&latching);
+    assert_eq!(port(&one.rtp), first, "it is free again");
+    let failure = open(&latching, &mut Random::new(1)).expect_err("a port in use");
+    assert_eq!(
+        failure.to_string(),
+        format!("port {first} is in use by a stream, expected another port with latch")
+    );
+    drop(one);
+    let _stranger = UdpSocket::bind(("0.0.0.0", first)).expect("a socket");
+    let failure = open(&wanted, &mut Random::new(1)).expect_err("a port in use");
+    assert_eq!(failure.to_string(), format!("port {first} is in use"));
 }
 
 #[test]
@@ -138,11 +172,53 @@ fn only_what_is_wanted_comes_in() {
         arrives(Inbound {
             mux: true,
             rtcp: false,
-            latch: false
+            ..REPORTS
         }),
         [report]
     );
     assert_eq!(arrives(Inbound { latch: true, ..REPORTS }).len(), 4);
+}
+
+#[test]
+fn nothing_comes_in_that_nobody_can_believe() {
+    let first = free_port();
+    let deaf = Request {
+        ports: Some((first, first)),
+        ..request(Inbound { deaf: true, ..REPORTS })
+    };
+    let hearing = Request {
+        inbound: REPORTS,
+        ..deaf
+    };
+    let far = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let arrives = |sockets: &Sockets| {
+        let control = sockets.rtcp.as_ref().expect("a second socket");
+        for datagram in [[0x80_u8, 200, 0, 1], [0x80, 0, 0, 1]] {
+            for port in [first, first + 1] {
+                far.send_to(&datagram, ("127.0.0.1", port)).expect("a datagram");
+            }
+        }
+        let mut room = [0; 16];
+        let mut count = |socket: &UdpSocket| (0..9).take_while(|_| socket.recv(&mut room).is_ok()).count();
+        (count(&sockets.rtp), count(control))
+    };
+    let one = opened(&deaf);
+    assert_eq!(arrives(&one), (0, 0));
+    // Who shares it with one that hears hears nothing less, whoever comes then.
+    let other = opened(&hearing);
+    assert_eq!(arrives(&one), (0, 1));
+    let third = opened(&deaf);
+    assert_eq!(arrives(&third), (0, 1));
+    drop((one, other, third));
+
+    let muxed = opened(&request(Inbound {
+        rtcp: false,
+        mux: true,
+        deaf: true,
+        ..REPORTS
+    }));
+    far.send_to(&[0x80, 200, 0, 1], muxed.local).expect("a datagram");
+    assert!(muxed.rtp.recv(&mut [0; 16]).is_err());
 }
 
 #[test]
@@ -219,6 +295,31 @@ fn an_ssrc_that_a_port_has_is_refused() {
     let failure = try_call(wanted()).err().expect("an SSRC in use");
     assert!(failure.to_string().contains("is in use at that port"), "{failure}");
     opened.close();
+}
+
+#[test]
+fn an_ssrc_that_a_port_has_is_refused_where_nobody_listens_too() {
+    let first = free_port();
+    let far = Far::new();
+    let silent = || {
+        let mut plan = plan(far.peer());
+        (plan.ports, plan.ssrc, plan.peer.rtcp) = (Some((first, first)), Some(7), None);
+        plan
+    };
+    let (opened, _wakes) = call(silent());
+    let failure = try_call(silent()).err().expect("an SSRC in use");
+    assert_eq!(
+        failure.to_string(),
+        "ssrc 0x00000007 is in use at that port, expected another"
+    );
+    let mut other = silent();
+    other.ssrc = Some(8);
+    let (beside, _wakes) = call(other);
+    // It is free again with the stream that had it.
+    opened.close();
+    let (opened, _wakes) = call(silent());
+    opened.close();
+    beside.close();
 }
 
 #[test]

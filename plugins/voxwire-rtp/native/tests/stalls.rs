@@ -2,11 +2,11 @@
 
 mod room;
 
-use room::{Line, Seen, settings};
+use room::{Line, Seen, markers, settings};
 use voxwire_rtp::digits::Digit;
 use voxwire_rtp::packet::event_code;
-use voxwire_rtp::sender::Slot;
 use voxwire_rtp::settings::{Idle, Settings};
+use voxwire_rtp::slot::Slot;
 
 const PTIME_NS: u64 = 20_000_000;
 
@@ -221,4 +221,13 @@ fn keys_have_the_numbers_of_rfc_4733() {
         codes,
         [Some(0), Some(9), Some(10), Some(11), Some(12), Some(15), None, None]
     );
+}
+
+#[test]
+fn a_digit_that_comes_first_begins_the_talk_spurt() {
+    let mut line = Line::new(settings());
+    line.sender.push_digit(digit('1', 1, 0));
+    let packets = line.take(6);
+    assert!(events(&packets)[0].3);
+    assert_eq!(markers(&packets)[1..], [Some(false); 5], "then silence");
 }

@@ -14,17 +14,22 @@ _Numbers: TypeAlias = tuple[int, int, int, int, int, int, int, str]
 #: time of the arrival in ns.
 _Report: TypeAlias = tuple[int, float, float, float | None, int, int, int]
 
+#: Upper bounds in microseconds, the last without one, and how often a time was within.
+_Histogram: TypeAlias = tuple[tuple[int | None, int], ...]
+
 #: Packets, octets of payload, packets that left more than a packet's length after their time, slots skipped after
 #: stalls, packets that the system refused, underruns, jitter and its worst value in ms (RFC 3550 6.4.1, over the times of
-#: sending), SSRC, peer, SSRCs given up after collisions, whether the peer said BYE, its last report or None.
+#: sending), how far the distances of packets were from what they should be, SSRC, peer, SSRCs given up after collisions,
+#: whether the peer said BYE, its last report or None.
 _Statistics: TypeAlias = tuple[
-    int, int, int, int, int, int, float, float, int, tuple[str, int], int, bool, _Report | None
+    int, int, int, int, int, int, float, float, _Histogram, int, tuple[str, int], int, bool, _Report | None
 ]
 
-#: Streams now; of all streams since the process began packets, late packets and worst lateness in us; a histogram of the
-#: lateness of wake-ups (upper bounds in us, the last without one, and counts); stalls; seconds of CPU that the thread has
-#: used; "fifo" or "ordinary"; why it is not "fifo" although that was asked for, else "".
-_PacerStatistics: TypeAlias = tuple[int, int, int, int, list[tuple[int | None, int]], int, float, str, str]
+#: Streams now; of all streams since the process began packets, late packets and the longest time in us by which the
+#: thread woke late; how late it woke; stalls, slots skipped, packets that the system refused, underruns; how far the
+#: distances of packets were from what they should be; seconds of CPU that the thread has used; "fifo" or "ordinary"; why
+#: it is not "fifo" although that was asked for, else "".
+_PacerStatistics: TypeAlias = tuple[int, int, int, int, _Histogram, int, int, int, int, _Histogram, float, str, str]
 
 @final
 class Stream:
@@ -82,8 +87,8 @@ class Stream:
     def resume(self) -> None:
         """Goes on where it stopped."""
 
-    def close(self) -> None:
-        """Stops at once, and returns when the goodbye has been sent, if one is owed."""
+    def close(self) -> bool:
+        """Stops at once, and returns when the goodbye has been sent, if one is owed; False if it was not within 2 s."""
 
     def send_digits(self, digits: str, duration_ms: int, pause_ms: int) -> None:
         """Sends telephone events, one after the other; audio waits meanwhile."""

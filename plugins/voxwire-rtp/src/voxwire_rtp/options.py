@@ -34,14 +34,21 @@ MULTIPLEXED = "mux"
 WITHOUT_RTCP = "off"
 #: Of a CNAME: the length field of SDES has one byte (RFC 3550, 6.5).
 _LONGEST_CNAME = 255
+#: Of base64 of 30 bytes.
+_KEY_CHARACTERS = 40
 _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:/@\[\]?]+)):([0-9]{1,5})")
+
+
+def _quoted(text: str) -> str:
+    """A value as it is shown; one that may have swallowed a key is not repeated."""
+    return repr(text) if len(text) < _KEY_CHARACTERS and "key" not in text.lower() else f"of {len(text)} characters"
 
 
 def _whole(text: str, least: int, most: int, step: int = 1) -> int:
     if text.isascii() and text.isdigit() and int(text) in range(least, most + 1, step):
         return int(text)
     steps = "" if step == 1 else f" in steps of {step}"
-    raise ValueError(f"value is {text!r}, must be a whole number from {least} to {most}{steps}")
+    raise ValueError(f"value is {_quoted(text)}, must be a whole number from {least} to {most}{steps}")
 
 
 def _number_of_bits(text: str, bits: int) -> int:
@@ -49,14 +56,14 @@ def _number_of_bits(text: str, bits: int) -> int:
     match = re.fullmatch(r"(0[xX][0-9A-Fa-f]{1,8})|([0-9]{1,10})", text)
     number = -1 if match is None else int(text, 16 if match[1] else 10)
     if not 0 <= number < 1 << bits:
-        raise ValueError(f"value is {text!r}, must be a number of {bits} bits, decimal or with 0x")
+        raise ValueError(f"value is {_quoted(text)}, must be a number of {bits} bits, decimal or with 0x")
     return number
 
 
 def _choice(text: str, choices: tuple[str, ...]) -> str:
     if text in choices:
         return text
-    raise ValueError(f"value is {text!r}, must be one of {', '.join(choices)}")
+    raise ValueError(f"value is {_quoted(text)}, must be one of {', '.join(choices)}")
 
 
 def _encoding(text: str) -> str:
@@ -65,14 +72,14 @@ def _encoding(text: str) -> str:
         if text in {encoding, name.lower()}:
             return name.lower()
     names = ", ".join(name.lower() for name in ENCODING_NAMES.values())
-    raise ValueError(f"value is {text!r}, must be one of {names} (or {', '.join(ENCODING_NAMES)})")
+    raise ValueError(f"value is {_quoted(text)}, must be one of {names} (or {', '.join(ENCODING_NAMES)})")
 
 
 def _bind(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))
     except ValueError as error:
-        raise ValueError(f"value is {text!r}, must be an IP address of this machine") from error
+        raise ValueError(f"value is {_quoted(text)}, must be an IP address of this machine") from error
 
 
 def _local_ports(text: str) -> tuple[int, int]:
@@ -81,7 +88,7 @@ def _local_ports(text: str) -> tuple[int, int]:
         lowest = _whole(first, 2, 65534, 2)
         highest = _whole(last, lowest, 65535) if dash else lowest
     except ValueError as error:
-        raise ValueError(f"value is {text!r}, must be an even port or a range such as 16384-32766") from error
+        raise ValueError(f"value is {_quoted(text)}, must be an even port or a range such as 16384-32766") from error
     return lowest, highest
 
 
@@ -90,7 +97,7 @@ def _rtcp(text: str) -> str | tuple[str, int]:
         return text
     found = ("", int(text)) if re.fullmatch(r"[0-9]{1,5}", text) else _host_and_port(text)
     if found is None or not 1 <= found[1] <= 65535:
-        raise ValueError(f"value is {text!r}, must be PORT, HOST:PORT, {MULTIPLEXED} or {WITHOUT_RTCP}")
+        raise ValueError(f"value is {_quoted(text)}, must be PORT, HOST:PORT, {MULTIPLEXED} or {WITHOUT_RTCP}")
     return found
 
 
@@ -191,7 +198,9 @@ def settle(address: Address) -> Settings:
     """
     found = _host_and_port(address.target)
     if found is None or not 1 <= found[1] <= 65535:
-        raise ValueError(f"target of sink 'rtp' is {address.target!r}, must be HOST:PORT ([ADDRESS]:PORT of IPv6)")
+        raise ValueError(
+            f"target of sink 'rtp' is {_quoted(address.target)}, must be HOST:PORT ([ADDRESS]:PORT of IPv6)"
+        )
     options = {name: address.options.get(name, option.default) for name, option in OPTIONS.items()}
     audio_format = _format(options["encoding"], options["sample_rate"])
     payload_type = options["payload_type"]
@@ -202,6 +211,7 @@ def settle(address: Address) -> Settings:
         _check_payload_types(audio_format, payload_type, options)
         _check_keys(options)
         peer_rtcp = _peer_rtcp(*found, options["rtcp"])
+        _check_families(found[0], rtcp=peer_rtcp and peer_rtcp[0], bind=options["bind"])
     except ValueError as error:
         raise ValueError(f"sink {str(address)!r}: {error}") from error
     return Settings(
@@ -270,3 +280,17 @@ def _peer_rtcp(host: str, port: int, rtcp: str | tuple[str, int] | None) -> tupl
         raise ValueError("there is no port behind 65535 for RTCP, give rtcp")
     other_host, other_port = rtcp or ("", port + 1)
     return other_host or host, other_port
+
+
+def _check_families(host: str, **others: str | None) -> None:
+    """Checks addresses that are numbers; what a name leads to shows at the open."""
+    for name, other in others.items():
+        if other is not None and {_version(host), _version(other)} == {4, 6}:
+            raise ValueError(f"{name} {other} is of another version of IP than {host}, must be the same")
+
+
+def _version(host: str) -> int | None:
+    try:
+        return ipaddress.ip_address(host).version
+    except ValueError:
+        return None

@@ -16,7 +16,7 @@ __all__ = [
     "check_payload_type",
     "check_ptime",
     "default_payload_type",
-    "largest_ptime",
+    "possible_ptimes",
 ]
 
 ENCODING_NAMES = {"pcm_mulaw": "PCMU", "pcm_alaw": "PCMA", "pcm_s16le": "L16"}
@@ -65,26 +65,30 @@ def check_payload_type(payload_type: int, name: str, *, static: tuple[int, ...],
         raise ValueError(f"{name} {payload_type} looks like RTCP on a shared port, use 96 to 127")
 
 
+def possible_ptimes(audio_format: AudioFormat) -> list[int]:
+    """Returns the packet lengths, in milliseconds, of whole frames that are not too large, shortest first."""
+    return [
+        ptime_ms
+        for ptime_ms in PTIMES
+        if not audio_format.sample_rate * ptime_ms % 1000
+        and audio_format.sample_rate * ptime_ms // 1000 * audio_format.frame_bytes <= LARGEST_PAYLOAD
+    ]
+
+
 def check_ptime(audio_format: AudioFormat, ptime_ms: int) -> None:
     """Checks that packets of this length hold whole frames and are not too large.
 
     Raises:
         ValueError: They do not, or are.
     """
+    possible = possible_ptimes(audio_format)
+    if ptime_ms in possible:
+        return
     frames, rest = divmod(audio_format.sample_rate * ptime_ms, 1000)
+    advice = f"use {'another' if rest else 'a lower'} sample rate"
+    if possible:
+        advice = f"use ptime {' or '.join(map(str, possible))}"
     if rest:
-        raise ValueError(f"ptime {ptime_ms} is no whole number of frames at {audio_format.sample_rate} Hz")
+        raise ValueError(f"ptime {ptime_ms} is no whole number of frames at {audio_format.sample_rate} Hz, {advice}")
     size = frames * audio_format.frame_bytes
-    if size > LARGEST_PAYLOAD:
-        fitting = largest_ptime(audio_format, ptime_ms)
-        advice = f"use ptime {fitting}" if fitting else "use a lower sample rate"
-        raise ValueError(f"ptime {ptime_ms} makes packets of {size} bytes, {LARGEST_PAYLOAD} is the most, {advice}")
-
-
-def largest_ptime(audio_format: AudioFormat, most_ms: int) -> int | None:
-    """Returns the longest packet up to so many milliseconds that a format can have, or None."""
-    for ptime_ms in reversed(PTIMES):
-        frames, rest = divmod(audio_format.sample_rate * ptime_ms, 1000)
-        if ptime_ms <= most_ms and not rest and frames * audio_format.frame_bytes <= LARGEST_PAYLOAD:
-            return ptime_ms
-    return None
+    raise ValueError(f"ptime {ptime_ms} makes packets of {size} bytes, {LARGEST_PAYLOAD} is the most, {advice}")

@@ -18,8 +18,9 @@ from voxwire_rtp.payload import (
     FIRST_DYNAMIC,
     PTIMES,
     STATIC_TYPES,
+    check_payload_type,
     check_ptime,
-    largest_ptime,
+    possible_ptimes,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ __all__ = ["address_from_answer", "offer"]
 
 _FORMATS = (AudioFormat("pcm_mulaw", 8000), AudioFormat("pcm_alaw", 8000))
 _DEFAULT_PTIME_MS = 20
+#: Which stands for any address, and in SDP for none.
+_NOWHERE = frozenset({"0.0.0.0", "::"})
 #: What most stacks call their first event type; no rule says so.
 _FIRST_EVENT_TYPE = 101
 _LAST_TYPE = 127
@@ -72,16 +75,18 @@ def offer(
     # Each may need three payload types of its own.
     if not 1 <= len(formats) <= _MOST_FORMATS:
         raise ValueError(f"formats are {len(formats)}, must be 1 to {_MOST_FORMATS}")
-    if not 1 <= port <= 65535:
-        raise ValueError(f"port is {port}, must be 1 to 65535")
+    if port not in range(2, 65535, 2):
+        raise ValueError(f"port is {port}, must be even, 2 to 65534")
+    if version < 0 or (session_id is not None and session_id < 0):
+        raise ValueError("session_id and version must be 0 or more")
     if ptime not in PTIMES:
         raise ValueError(f"ptime is {ptime}, must be 10 to 60 in steps of 10")
     if suite not in SUITES:
         raise ValueError(f"suite is {suite!r}, must be one of {', '.join(SUITES)}")
     if direction not in {"sendrecv", "sendonly"}:
         raise ValueError(f"direction is {direction!r}, must be sendrecv or sendonly")
-    if re.search(r"\s", host) or not host:
-        raise ValueError(f"host is {host!r}, must be an address or a name")
+    if re.search(r"\s", host) or host in _NOWHERE | {""}:
+        raise ValueError(f"host is {host!r}, must be an address or a name at which the peer finds us")
     for audio_format in formats:
         if audio_format.encoding not in ENCODING_NAMES or audio_format.channels != 1:
             raise ValueError(f"format is {audio_format}, must be mono and one of {', '.join(ENCODING_NAMES)}")
@@ -107,7 +112,7 @@ def offer(
     if rtcp_mux:
         lines.append("a=rtcp-mux")
     if key is not None:
-        Key.parse(key)
+        _check_key(key)
         lines.append(f"a=crypto:1 {suite} inline:{key}")
     return "".join(f"{line}\r\n" for line in lines)
 
@@ -266,9 +271,22 @@ def _chosen(media: _Media) -> _Audio:
     encodings = {name: encoding for encoding, name in ENCODING_NAMES.items()}
     for payload_type, name, rate, channels in _formats(media):
         if name in encodings and channels == 1 and rate:
-            return _Audio(payload_type, AudioFormat(encodings[name], rate))
+            audio = _Audio(payload_type, AudioFormat(encodings[name], rate))
+            # What cannot be sent in packets of ours must not hide what can.
+            if _can_send(audio, media):
+                return audio
     names = ", ".join(ENCODING_NAMES.values())
     raise ValueError(f"answer takes none of {names} in mono, its formats are {' '.join(media.types) or 'none'}")
+
+
+def _can_send(audio: _Audio, media: _Media) -> bool:
+    static = STATIC_TYPES.get(audio.format, -1)
+    multiplexed = "rtcp-mux" in media.attributes
+    try:
+        check_payload_type(audio.payload_type, "payload_type", static=(static,), multiplexed=multiplexed)
+    except ValueError:
+        return False
+    return bool(possible_ptimes(audio.format))
 
 
 def _companion(media: _Media, name: str, audio_format: AudioFormat) -> int | None:
@@ -284,7 +302,7 @@ def _host(media: _Media, session: _Section) -> str:
     match = re.fullmatch(r"IN\s+IP[46]\s+([^\s/]+)", connection or "", re.IGNORECASE)
     if match is None:
         raise ValueError(f"answer has the connection {connection!r}, must be IN IP4 or IP6 and one address")
-    if match[1] in {"0.0.0.0", "::"}:
+    if match[1] in _NOWHERE:
         # How hold was written before RFC 3264.
         raise ValueError(f"answer holds the stream, its address is {match[1]}")
     return match[1]
@@ -303,9 +321,12 @@ def _ptime(media: _Media, audio_format: AudioFormat) -> int:
     """What the answer wishes, and allows, in packets that can be made."""
     wished = _milliseconds(media, "ptime") or _DEFAULT_PTIME_MS
     most = _milliseconds(media, "maxptime") or PTIMES[-1]
-    ptime_ms = largest_ptime(audio_format, max(min(wished, most), PTIMES[0]))
-    if ptime_ms is None or ptime_ms > most:
-        raise ValueError(f"answer allows packets of {most} ms of {audio_format}, at least {PTIMES[0]} are possible")
+    # Where no packet is as short as wished, the shortest that there is.
+    possible = possible_ptimes(audio_format)
+    shorter = [ptime_ms for ptime_ms in possible if ptime_ms <= min(wished, most)]
+    ptime_ms = max(shorter, default=possible[0])
+    if ptime_ms > most:
+        raise ValueError(f"answer allows packets of {most} ms of {audio_format}, at least {ptime_ms} are possible")
     return ptime_ms
 
 
@@ -343,7 +364,10 @@ def _encryption(media: _Media, key: str | None) -> dict[str, str | int]:
             except ValueError as error:
                 raise ValueError(f"answer has a=crypto with a wrong key: {error}") from error
             return {"srtp": match[1], "key": key, "peer_key": match[2]}
-    raise ValueError(f"answer has no a=crypto that can be used, must be one of {', '.join(SUITES)} with one plain key")
+    raise ValueError(
+        "answer has no a=crypto that can be used, "
+        f"must be one of {', '.join(SUITES)} with one key, without MKI and session parameters"
+    )
 
 
 def _session_parameters(text: str) -> list[str]:
@@ -353,3 +377,10 @@ def _session_parameters(text: str) -> list[str]:
 
 def _spell(value: str | int) -> str:
     return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _check_key(key: str) -> None:
+    try:
+        Key.parse(key)
+    except ValueError as error:
+        raise ValueError(f"key: {error}") from error

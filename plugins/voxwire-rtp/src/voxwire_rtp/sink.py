@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RtpSink"]
 
+#: Of a digit, and of the pause behind it: nobody holds a key down for longer.
+_LONGEST_DIGIT_MS = 10_000
 #: As RFC 7022, 4.2 asks of a name that says nothing.
 _CNAME_BYTES = 12
 
@@ -74,6 +76,11 @@ class RtpSink:
         stream = self._stream = _native.Stream(self._name)
         try:
             peer = self._resolve(settings.host, settings.port)
+            peer_rtcp = settings.peer_rtcp
+            if peer_rtcp is not None:
+                # A name is asked for once: of several addresses both are to go to the same.
+                host, port = peer_rtcp
+                peer_rtcp = (peer[0], port) if host == settings.host else self._resolve(host, port, _family(peer[0]))
             quantum, capacity = stream.open(
                 wake.fileno(),
                 encoding=chosen.encoding,
@@ -90,7 +97,7 @@ class RtpSink:
                 bind=settings.bind or "",
                 local_ports=settings.local_ports,
                 peer=peer,
-                peer_rtcp=None if settings.peer_rtcp is None else self._resolve(*settings.peer_rtcp),
+                peer_rtcp=peer_rtcp,
                 rtcp_mux=settings.rtcp_mux,
                 cname=settings.cname or b64encode(secrets.token_bytes(_CNAME_BYTES)).decode(),
                 latch=settings.latch,
@@ -105,6 +112,19 @@ class RtpSink:
             raise
         if settings.realtime and (refusal := pacer_statistics().refusal):
             _logger.warning("%s is paced without SCHED_FIFO: %s", self._name, refusal)
+        host, port, _ = stream.local()
+        _logger.debug(
+            "%s sends from %s port %d to %s port %d: %s, payload type %d, %d ms, ssrc %d%s",
+            self._name,
+            host,
+            port,
+            *peer,
+            chosen,
+            settings.payload_type,
+            settings.ptime_ms,
+            self.statistics().ssrc,
+            f", {settings.suite}" if settings.suite else "",
+        )
         return Opened(chosen, quantum=quantum, buffer=capacity, latency=0)
 
     def write(self, data: Buffer, /) -> int:
@@ -133,16 +153,16 @@ class RtpSink:
 
     def close(self) -> None:
         """Stops at once, and says BYE where something was sent: 0.3 s after the last packet."""
-        if self._stream is not None:
-            self._stream.close()
+        if self._stream is not None and not self._stream.close():
+            _logger.warning("%s is closed, but the thread that sends has not let go of it within 2 s", self._name)
 
     def send_digits(self, digits: str, *, duration_ms: int = 100, pause_ms: int = 50) -> None:
         """Sends digits as telephone events (RFC 4733), behind those sent before; audio waits meanwhile.
 
         Args:
             digits: Of ``0`` to ``9``, ``*``, ``#`` and ``A`` to ``D``.
-            duration_ms: Of each, in whole packets.
-            pause_ms: Behind each, in whole packets.
+            duration_ms: Of each, 1 to 10 000, in whole packets.
+            pause_ms: Behind each, 0 to 10 000, in whole packets.
 
         Raises:
             ValueError: There is another character, or a time is out of range.
@@ -153,10 +173,9 @@ class RtpSink:
         stream = self._open()
         if self._settings.telephone_event is None:
             raise Unsupported(f"{self._name} cannot send digits without a telephone_event that was agreed on")
-        if duration_ms < 1 or pause_ms < 0:
-            raise ValueError(
-                f"digits of {duration_ms} ms with pauses of {pause_ms} ms, must be 1 or more and 0 or more"
-            )
+        for name, value, least in (("duration_ms", duration_ms, 1), ("pause_ms", pause_ms, 0)):
+            if not least <= value <= _LONGEST_DIGIT_MS:
+                raise ValueError(f"{name} is {value}, must be {least} to {_LONGEST_DIGIT_MS}")
         # Nothing to write, but it tells of a loss or a close.
         stream.write(b"")
         stream.send_digits(digits, duration_ms, pause_ms)
@@ -183,14 +202,13 @@ class RtpSink:
 
     def _open(self) -> _native.Stream:
         if self._stream is None:
-            raise SinkClosed(f"{self._name} is not open")
+            raise SinkClosed(f"{self._name} is not open, play to it or await its output's open() first")
         return self._stream
 
-    def _resolve(self, host: str, port: int) -> tuple[str, int]:
+    def _resolve(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> tuple[str, int]:
         """The address of a name; of both kinds that of IPv4, as UDP has no way to try and see."""
-        family = socket.AF_UNSPEC
         if self._settings.bind is not None:
-            family = socket.AF_INET6 if ":" in self._settings.bind else socket.AF_INET
+            family = _family(self._settings.bind)
         try:
             found = socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
@@ -198,3 +216,7 @@ class RtpSink:
             raise SinkError(f"{self._name} cannot be opened: {host!r} is not known ({reason.lower()})") from error
         address = min(found, key=lambda one: one[0] != socket.AF_INET)[4]
         return str(address[0]), int(address[1])
+
+
+def _family(host: str) -> int:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -45,6 +45,8 @@ class Statistics:
         xruns: Times at which audio was late.
         jitter_ms: Of the departures, by the formula of RFC 3550, 6.4.1.
         worst_jitter_ms: Its worst value.
+        jitter_histogram: By how much the time between two departures was not that between their timestamps: upper
+            bounds in microseconds (None is beyond all) with counts.
         ssrc: The stream's number now.
         peer: Host and port to which it goes now.
         collisions: SSRCs that were given up, as the peer used the same.
@@ -60,6 +62,7 @@ class Statistics:
     xruns: int
     jitter_ms: float
     worst_jitter_ms: float
+    jitter_histogram: tuple[tuple[int | None, int], ...]
     ssrc: int
     peer: tuple[str, int]
     collisions: int
@@ -75,9 +78,13 @@ class PacerStatistics:
         streams: Streams now.
         packets: Packets of RTP.
         late: Packets that left more than a packet's length after their time.
-        worst_late_us: The worst of them, in microseconds after its time.
+        worst_late_us: The longest time by which the thread woke up late, in microseconds.
         lateness: How late the thread woke up: upper bounds in microseconds (None is beyond all) with counts.
         stalls: Times at which the thread had to skip packets.
+        skipped: Packets that never left, as their time was over after a stall.
+        unsent: Packets that the system refused.
+        xruns: Times at which audio was late.
+        jitter_histogram: As that of a stream, over all of them.
         cpu_s: Processor time that it has used.
         scheduler: ``fifo`` or ``ordinary``.
         refusal: Why it is not ``fifo`` although a stream asked for that, else empty.
@@ -89,6 +96,10 @@ class PacerStatistics:
     worst_late_us: int
     lateness: tuple[tuple[int | None, int], ...]
     stalls: int
+    skipped: int
+    unsent: int
+    xruns: int
+    jitter_histogram: tuple[tuple[int | None, int], ...]
     cpu_s: float
     scheduler: str
     refusal: str
@@ -96,5 +107,4 @@ class PacerStatistics:
 
 def pacer_statistics() -> PacerStatistics:
     """Returns what the pacer has counted; cheap, from any thread."""
-    numbers = _native.pacer_statistics()
-    return PacerStatistics(*numbers[:4], tuple(numbers[4]), *numbers[5:])
+    return PacerStatistics(*_native.pacer_statistics())

@@ -18,13 +18,16 @@ const PROBATION: u16 = 4;
 const CONFLICT_TIME: Duration = Duration::from_secs(50);
 /// Addresses that are remembered at a time; beyond that an SSRC is not changed.
 const CONFLICTS: usize = 4;
+/// SSRCs of a datagram that nobody here has or may be told of, before the rest of it is not heeded. A peer names itself
+/// in each packet, and us; more than that is guessing, which a port with many streams would make easy.
+const STRANGERS: u32 = 8;
 
 /// A stream that is listened for.
 pub(super) struct Stream {
     ear: Arc<dyn Ear>,
     pub(super) ssrc: u32,
-    /// The peer's address, without the port.
-    peer: IpAddr,
+    /// Where the peer's RTP and its RTCP come from: what was announced, until it was learned.
+    hosts: [IpAddr; 2],
     opener: Option<Opener>,
     mux: bool,
     learns_rtp: Option<Probation>,
@@ -46,10 +49,10 @@ struct Probation {
 }
 
 /// What the listener has to do after a datagram.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// This stream has another SSRC.
-    pub(super) renamed: Option<u64>,
+    /// These streams have other SSRCs.
+    pub(super) renamed: Vec<u64>,
     /// This stream reads nothing more from the socket.
     pub(super) leaves: Option<u64>,
 }
@@ -60,7 +63,7 @@ impl Stream {
         Self {
             ear: subject.ear,
             ssrc: subject.ssrc,
-            peer: subject.peer.ip().to_canonical(),
+            hosts: [subject.peer, subject.peer_rtcp].map(|address| address.ip().to_canonical()),
             opener: subject.opener,
             mux: subject.mux,
             learns_rtp: subject.latch.then_some(Probation::NONE),
@@ -71,10 +74,21 @@ impl Stream {
         }
     }
 
-    /// Whether a datagram can be about this stream, whose number is `id`: the one whose key has opened it, or else one
-    /// that has none.
-    fn is_told_by(&self, id: u64, keyed: Option<u64>) -> bool {
-        keyed.map_or(self.opener.is_none(), |keyed| keyed == id)
+    /// Whether the peer of this stream, whose number is `id`, has sent the datagram: it was made with the peer's key, or
+    /// where there is none comes from a host of the peer. Anybody else who learned or guessed the SSRC could otherwise
+    /// change it, or say goodbye.
+    fn is_told_by_peer(&self, id: u64, heard: &Heard<'_>) -> bool {
+        match heard.keyed {
+            Some(keyed) => keyed == id,
+            None => self.opener.is_none() && self.hosts.contains(&heard.source.ip().to_canonical()),
+        }
+    }
+
+    /// Whether the peer may have sent it: while its address is still to be learned also from another host. What is
+    /// believed then does not touch what is sent.
+    fn may_be_told_by(&self, id: u64, heard: &Heard<'_>) -> bool {
+        let learns = heard.keyed.is_none() && self.opener.is_none() && self.learns_rtp.is_some();
+        learns || self.is_told_by_peer(id, heard)
     }
 
     /// Another source has our SSRC: true where we give it up.
@@ -99,11 +113,11 @@ impl Stream {
         };
         let believed = match &self.opener {
             Some(opener) => opener.verify_rtp(datagram),
-            None => source.ip().to_canonical() == self.peer || probation.pass(header, source),
+            None => source.ip().to_canonical() == self.hosts[0] || probation.pass(header, source),
         };
         if believed {
             self.learns_rtp = None;
-            self.peer = source.ip().to_canonical();
+            self.hosts[0] = source.ip().to_canonical();
             self.ear.latch(Channel::Rtp, source);
         }
         believed
@@ -132,13 +146,25 @@ impl Probation {
     }
 }
 
+/// A datagram of RTCP, and what it has done so far.
+struct Heard<'a> {
+    streams: &'a mut BTreeMap<u64, Stream>,
+    /// The stream whose key has opened it.
+    keyed: Option<u64>,
+    source: SocketAddr,
+    now: Instant,
+    /// SSRCs that meant nothing.
+    strangers: u32,
+    renamed: Vec<u64>,
+}
+
 /// The streams that listen to one socket.
 pub(super) struct Group {
     /// The socket's own address.
     local: SocketAddr,
     by_ssrc: BTreeMap<u32, u64>,
     /// Those that have a key, by where their RTCP goes.
-    by_peer: BTreeMap<SocketAddr, u64>,
+    by_peer: BTreeSet<(SocketAddr, u64)>,
     /// Those that were reported on, by who did.
     by_reporter: BTreeSet<(u32, u64)>,
 }
@@ -148,7 +174,7 @@ impl Group {
         Self {
             local: canonical(local),
             by_ssrc: BTreeMap::new(),
-            by_peer: BTreeMap::new(),
+            by_peer: BTreeSet::new(),
             by_reporter: BTreeSet::new(),
         }
     }
@@ -164,13 +190,13 @@ impl Group {
     pub(super) fn join(&mut self, id: u64, subject: &Subject) {
         self.by_ssrc.insert(subject.ssrc, id);
         if subject.opener.is_some() {
-            self.by_peer.insert(canonical(subject.peer_rtcp), id);
+            self.by_peer.insert((canonical(subject.peer_rtcp), id));
         }
     }
 
     pub(super) fn leave(&mut self, id: u64) {
         self.by_ssrc.retain(|_, other| *other != id);
-        self.by_peer.retain(|_, other| *other != id);
+        self.by_peer.retain(|&(_, other)| other != id);
         self.by_reporter.retain(|&(_, other)| other != id);
     }
 
@@ -203,57 +229,77 @@ impl Group {
         source: SocketAddr,
         now: Instant,
     ) -> Outcome {
-        // On a socket that is shared the key to try is told by where the datagram came from.
-        let addressed = self.only().or_else(|| self.by_peer.get(&canonical(source)).copied());
-        let opener = addressed.and_then(|id| streams.get_mut(&id)?.opener.as_mut());
-        let (plain, keyed): (&[u8], _) = match opener.map(|opener| opener.open_rtcp(datagram)) {
-            Some(Ok(plain)) => (plain, addressed),
-            Some(Err(_)) => return Outcome::default(),
-            None => (datagram, None),
+        let Some((plain, keyed)) = self.open(streams, datagram, source) else {
+            return Outcome::default();
         };
         let Ok(compound) = Compound::parse(plain) else {
             return Outcome::default();
         };
-        let mut outcome = Outcome::default();
+        let mut heard = Heard {
+            streams,
+            keyed,
+            source,
+            now,
+            strangers: 0,
+            renamed: Vec::new(),
+        };
         for packet in compound.packets() {
-            let renamed = match packet {
+            match packet {
                 Packet::SenderReport { ssrc, blocks, .. } | Packet::ReceiverReport { ssrc, blocks } => {
                     for block in blocks {
-                        self.report(streams, keyed, ssrc, block, source);
+                        self.report(&mut heard, ssrc, block);
                     }
-                    self.collide(streams, keyed, ssrc, source, now)
+                    self.collide(&mut heard, ssrc);
                 }
-                Packet::SourceDescription(mut chunks) => {
-                    chunks.find_map(|chunk| self.collide(streams, keyed, chunk.ssrc, source, now))
-                }
+                Packet::SourceDescription(chunks) => chunks.for_each(|chunk| self.collide(&mut heard, chunk.ssrc)),
                 Packet::Goodbye(sources) => {
                     for source in sources {
-                        self.part(streams, keyed, u32::from_be_bytes(*source));
+                        self.part(&mut heard, u32::from_be_bytes(*source));
                     }
-                    None
                 }
-                Packet::Other(_) => None,
-            };
-            outcome.renamed = outcome.renamed.or(renamed);
+                Packet::Other(_) => (),
+            }
         }
-        outcome
+        Outcome {
+            renamed: heard.renamed,
+            leaves: None,
+        }
     }
 
-    fn report(
-        &mut self,
+    /// The plain text of a datagram, with the stream whose key has opened it; None for a forgery. On a socket that is
+    /// shared the keys to try are told by where it came from.
+    fn open<'a>(
+        &self,
         streams: &mut BTreeMap<u64, Stream>,
-        keyed: Option<u64>,
-        reporter: u32,
-        block: &[u8; BLOCK_BYTES],
+        datagram: &'a mut [u8],
         source: SocketAddr,
-    ) {
+    ) -> Option<(&'a [u8], Option<u64>)> {
+        let source = canonical(source);
+        let addressed = self.by_peer.range((source, 0)..=(source, u64::MAX));
+        let mut plain = true;
+        for id in self.only().into_iter().chain(addressed.map(|&(_, id)| id)) {
+            if let Some(opener) = streams.get_mut(&id).and_then(|stream| stream.opener.as_mut()) {
+                plain = false;
+                if let Ok(length) = opener.open_rtcp(datagram).map(<[u8]>::len) {
+                    return Some((&datagram[..length], Some(id)));
+                }
+            }
+        }
+        plain.then_some((datagram, None))
+    }
+
+    fn report(&mut self, heard: &mut Heard<'_>, reporter: u32, block: &[u8; BLOCK_BYTES]) {
         let block = ReportBlock::read(block);
-        let Some((id, stream)) = self.find(streams, keyed, block.ssrc) else {
+        let Some(id) = self.find(heard, block.ssrc, Stream::may_be_told_by) else {
             return;
         };
-        if stream.learns_rtcp && (keyed.is_some() || source.ip().to_canonical() == stream.peer) {
+        let Some(stream) = heard.streams.get_mut(&id) else {
+            return;
+        };
+        if stream.learns_rtcp && (heard.keyed.is_some() || stream.hosts.contains(&heard.source.ip().to_canonical())) {
             stream.learns_rtcp = false;
-            stream.ear.latch(Channel::Rtcp, source);
+            stream.hosts[1] = heard.source.ip().to_canonical();
+            stream.ear.latch(Channel::Rtcp, heard.source);
         }
         stream.ear.report(&block);
         let former = stream.reporter.replace(reporter);
@@ -267,38 +313,44 @@ impl Group {
 
     /// A source leaves. Nobody has announced the SSRC of the peer: it is whoever has reported on the stream, and told it
     /// to nobody else.
-    fn part(&self, streams: &BTreeMap<u64, Stream>, keyed: Option<u64>, source: u32) {
+    fn part(&self, heard: &mut Heard<'_>, source: u32) {
+        if heard.strangers == STRANGERS {
+            return;
+        }
+        let mut known = false;
         for &(_, id) in self.by_reporter.range((source, 0)..=(source, u64::MAX)) {
-            if let Some(stream) = streams.get(&id).filter(|stream| stream.is_told_by(id, keyed)) {
+            if let Some(stream) = heard.streams.get(&id).filter(|stream| stream.may_be_told_by(id, heard)) {
                 stream.ear.goodbye();
+                known = true;
             }
+        }
+        heard.strangers += u32::from(!known);
+    }
+
+    /// Whoever has sent the datagram has that SSRC: the stream that has it too gives it up.
+    fn collide(&self, heard: &mut Heard<'_>, ssrc: u32) {
+        let Some(id) = self.find(heard, ssrc, Stream::is_told_by_peer) else {
+            return;
+        };
+        let (source, now) = (heard.source, heard.now);
+        let stream = heard.streams.get_mut(&id).filter(|_| canonical(source) != self.local);
+        if stream.is_some_and(|stream| stream.collide(source, now)) {
+            heard.renamed.push(id);
         }
     }
 
-    /// Returns the stream that has given up this SSRC.
-    fn collide(
-        &self,
-        streams: &mut BTreeMap<u64, Stream>,
-        keyed: Option<u64>,
-        ssrc: u32,
-        source: SocketAddr,
-        now: Instant,
-    ) -> Option<u64> {
-        let (id, stream) = self.find(streams, keyed, ssrc)?;
-        (canonical(source) != self.local && stream.collide(source, now)).then_some(id)
-    }
-
-    /// The stream of an SSRC, among those that the datagram can be about.
-    fn find<'a>(
-        &self,
-        streams: &'a mut BTreeMap<u64, Stream>,
-        keyed: Option<u64>,
-        ssrc: u32,
-    ) -> Option<(u64, &'a mut Stream)> {
-        let &id = self.by_ssrc.get(&ssrc)?;
-        let stream = streams.get_mut(&id)?;
-        // By the time of a second packet of the datagram it may have another one.
-        (stream.is_told_by(id, keyed) && stream.ssrc == ssrc).then_some((id, stream))
+    /// The stream of an SSRC, if the datagram can be about it.
+    fn find(&self, heard: &mut Heard<'_>, ssrc: u32, believes: fn(&Stream, u64, &Heard<'_>) -> bool) -> Option<u64> {
+        if heard.strangers == STRANGERS {
+            return None;
+        }
+        let id = self.by_ssrc.get(&ssrc).copied().filter(|id| {
+            // By the time of a second packet of the datagram it may have another one.
+            let stream = heard.streams.get(id).filter(|stream| stream.ssrc == ssrc);
+            stream.is_some_and(|stream| believes(stream, *id, heard))
+        });
+        heard.strangers += u32::from(id.is_none());
+        id
     }
 
     fn hear_rtp(
@@ -319,7 +371,7 @@ impl Group {
         }
         let collides = header.ssrc == stream.ssrc && canonical(source) != self.local;
         Outcome {
-            renamed: (collides && stream.collide(source, now)).then_some(id),
+            renamed: Vec::from_iter((collides && stream.collide(source, now)).then_some(id)),
             leaves: (!stream.mux).then_some(id),
         }
     }

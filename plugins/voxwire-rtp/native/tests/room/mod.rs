@@ -12,9 +12,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use voxwire_rtp::packet::Coding;
-use voxwire_rtp::reports::Random;
-use voxwire_rtp::sender::{Packet, Sender, Slot, Turn};
+use voxwire_rtp::random::Random;
+use voxwire_rtp::sender::Sender;
 use voxwire_rtp::settings::{Idle, Settings};
+use voxwire_rtp::slot::{Packet, Slot, Turn};
 use voxwire_rtp::srtp::Sealer;
 use voxwire_rtp::statistics::Counters;
 use voxwire_sink::{Quality, Queue, Wake};
@@ -126,7 +127,6 @@ impl Line {
             due_ns: self.due_ns,
             now_ns: self.due_ns + late_ns,
             paused: self.paused,
-            wait: true,
         };
         let slot = self.sender.pass(&turn, &self.queue, &mut bytes);
         self.due_ns += self.settings.ptime_ns();
@@ -160,7 +160,6 @@ impl Line {
             due_ns: self.due_ns,
             now_ns: self.due_ns,
             paused: false,
-            wait: true,
         };
         self.due_ns += self.settings.ptime_ns();
         let packet: Option<Packet> = match self.sender.pass(&turn, &self.queue, &mut bytes) {

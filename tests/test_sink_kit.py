@@ -129,7 +129,8 @@ class WakesAtFinishAtOnce(PacedSink):
 
     def __init__(self):
         super().__init__()
-        self.speed = 1.0
+        # So slow that a busy machine finds it playing still.
+        self.speed = 0.2
 
     def finish(self):
         super().finish()

@@ -23,7 +23,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = f"{__name__}.{_HOMES[name]}"
-    if (pytest := sys.modules.get("pytest")) is not None and home not in sys.modules:
+    if (pytest := sys.modules.get("pytest")) is not None:
         # Else an assertion in an installed module fails without a word about what was compared.
-        pytest.register_assert_rewrite(home, f"{__name__}.watched")
+        asserting = {home, f"{__name__}.watched"}
+        pytest.register_assert_rewrite(*(asserting - sys.modules.keys()))
     return getattr(importlib.import_module(home), name)

@@ -76,7 +76,7 @@ docs: $(STAMPS)/core $(STAMPS)/file $(STAMPS)/rtp $(STAMPS)/espeak $(STAMPS)/tes
 	$(BIN)/python -m pytest -q tests/test_docs.py
 
 clean:
-	rm -rf $(VENV) target rust/fuzz/target python/voxwire/_core*.so hello.wav
+	rm -rf $(VENV) target rust/fuzz/target python/voxwire/_core*.so plugins/*/src/*/_native*.so hello.wav
 
 # --- setting up ---------------------------------------------------------------------------------------------------
 

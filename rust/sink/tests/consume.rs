@@ -142,6 +142,14 @@ fn nothing_leaves_after_the_end() {
     closed.close(None, 0, 0);
     assert_eq!(consume(&closed, 9).0.frames, 0);
     assert_eq!(closed.position().discarded, 6);
+
+    // What was cut off by a close has not run dry.
+    let (cut, _wakes) = queue(8);
+    write(&cut, 6);
+    consume(&cut, 2);
+    cut.close(None, 0, 0);
+    let (consumed, _) = consume(&cut, 9);
+    assert!(consumed.begins && consumed.ends);
 }
 
 /// Consumes while another thread writes and clears; returns how many frames of each segment came out.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use voxwire_audio::Encoding;
 use voxwire_plugin::{Numbers, SinkBusy, SinkClosed, SinkError, SinkLost, duplicate, numbers, refused, with_bytes};
 use voxwire_sink::{Refusal, Wake};
 
@@ -90,7 +91,9 @@ impl Stream {
         realtime: bool,
     ) -> PyResult<(u32, u64)> {
         let settings = Settings {
-            coding: Coding::from_encoding(encoding).ok_or_else(|| invalid("encoding", encoding))?,
+            coding: Encoding::from_name(encoding)
+                .and_then(Coding::from_encoding)
+                .ok_or_else(|| invalid("encoding", encoding))?,
             sample_rate,
             ptime_ms: PTIMES_MS
                 .into_iter()

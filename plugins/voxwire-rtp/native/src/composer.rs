@@ -1,10 +1,7 @@
 //! Packets of one source: who sends them, in which order, and how they are protected.
 
 use crate::packet::{HEADER_BYTES, Header};
-use crate::srtp::Sealer;
-
-/// The longest tag that protection adds to an RTP packet.
-const TAG_BYTES: usize = 10;
+use crate::srtp::{EXPANSION_BYTES, Sealer};
 
 pub(crate) struct Composer {
     pub(crate) ssrc: u32,
@@ -38,7 +35,7 @@ impl Composer {
         self.sequence = self.sequence.wrapping_add(1);
         if let Some(sealer) = &mut self.sealer {
             let length = bytes.len() - start;
-            bytes.resize(bytes.len() + TAG_BYTES, 0);
+            bytes.resize(bytes.len() + EXPANSION_BYTES, 0);
             let sealed = sealer.seal_rtp(&mut bytes[start..], length);
             bytes.truncate(start + sealed.unwrap_or(0));
             sealed.ok()?;

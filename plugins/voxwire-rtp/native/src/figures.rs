@@ -8,6 +8,7 @@ use crate::statistics::Histogram;
 use crate::stream::{Heard, Stream};
 
 type Report = (i32, f64, f64, Option<f64>, u64, u32, u64);
+
 /// Of one stream.
 pub(crate) fn statistics<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Bound<'py, PyTuple>> {
     let counters = &stream.counters;

@@ -1,5 +1,7 @@
 //! What an RTP packet looks like: its header, and the payloads of audio, comfort noise and telephone events.
 
+use voxwire_audio::Encoding;
+
 /// Bytes of a header without contributing sources and extensions (RFC 3550 5.1).
 pub const HEADER_BYTES: usize = 12;
 
@@ -47,22 +49,28 @@ pub enum Coding {
 }
 
 impl Coding {
-    /// The coding of an encoding of the protocol; None where RTP has none for it.
-    pub fn from_encoding(name: &str) -> Option<Self> {
-        match name {
-            "pcm_mulaw" => Some(Self::Mulaw),
-            "pcm_alaw" => Some(Self::Alaw),
-            "pcm_s16le" => Some(Self::Linear16),
-            _ => None,
+    /// The coding for audio of an encoding; None where RTP has none for it.
+    pub const fn from_encoding(encoding: Encoding) -> Option<Self> {
+        match encoding {
+            Encoding::PcmMulaw => Some(Self::Mulaw),
+            Encoding::PcmAlaw => Some(Self::Alaw),
+            Encoding::PcmS16le => Some(Self::Linear16),
+            Encoding::PcmF32le => None,
+        }
+    }
+
+    /// The encoding of the audio in the queue.
+    pub const fn encoding(self) -> Encoding {
+        match self {
+            Self::Mulaw => Encoding::PcmMulaw,
+            Self::Alaw => Encoding::PcmAlaw,
+            Self::Linear16 => Encoding::PcmS16le,
         }
     }
 
     /// Bytes of a frame: there is one channel.
     pub const fn frame_bytes(self) -> usize {
-        match self {
-            Self::Mulaw | Self::Alaw => 1,
-            Self::Linear16 => 2,
-        }
+        self.encoding().sample_width()
     }
 
     /// What every byte of silence is.

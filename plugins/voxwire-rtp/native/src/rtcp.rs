@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::NS_PER_S;
+
 /// Room for every compound packet of ours, with what SRTCP adds to it.
 pub const ROOM_BYTES: usize = 320;
 
@@ -23,7 +25,6 @@ const CNAME: u8 = 1;
 
 /// Seconds from 1900, where NTP counts from, to 1970.
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
-const NS_PER_S: u64 = 1_000_000_000;
 
 /// How much longer than the whole a peer's part of it may seem to be, since its clock is another one.
 const ROUNDING_NS: i64 = 10_000_000;

@@ -11,6 +11,8 @@ use ctr::{Ctr128BE, CtrCore};
 use hmac::{Hmac, Mac};
 use sha1::Sha1;
 
+use crate::packet::HEADER_BYTES;
+
 /// Bytes of a master key and its salt, as an SDES key holds them.
 pub const MASTER_BYTES: usize = KEY_BYTES + SALT_BYTES;
 /// How many bytes longer than it was a packet becomes at most.
@@ -20,7 +22,6 @@ const KEY_BYTES: usize = 16;
 const SALT_BYTES: usize = 14;
 const AUTHENTICATION_KEY_BYTES: usize = 20;
 
-const RTP_HEADER_BYTES: usize = 12;
 /// What stays readable of a compound packet: the first header and the SSRC.
 const RTCP_CLEAR_BYTES: usize = 8;
 const INDEX_BYTES: usize = 4;
@@ -366,11 +367,11 @@ pub(crate) struct RtpHeader {
 impl RtpHeader {
     /// None for what is no whole packet of version 2.
     pub(crate) fn read(packet: &[u8]) -> Option<Self> {
-        let fixed = packet.first_chunk::<RTP_HEADER_BYTES>()?;
+        let fixed = packet.first_chunk::<HEADER_BYTES>()?;
         if fixed[0] >> 6 != 2 {
             return None;
         }
-        let mut bytes = RTP_HEADER_BYTES + 4 * usize::from(fixed[0] & 0x0f);
+        let mut bytes = HEADER_BYTES + 4 * usize::from(fixed[0] & 0x0f);
         if fixed[0] & 0x10 != 0 {
             let extension = packet.get(bytes..)?.first_chunk::<4>()?;
             bytes += 4 + 4 * usize::from(u16::from_be_bytes([extension[2], extension[3]]));

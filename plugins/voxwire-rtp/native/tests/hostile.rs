@@ -1,5 +1,7 @@
 //! Whole streams over real sockets, and peers that one would rather not have.
 
+mod room;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -7,10 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use room::calls::plan;
 use voxwire_rtp::opening::{Opened, Plan, open};
-use voxwire_rtp::packet::Coding;
 use voxwire_rtp::rtcp::{BLOCK_BYTES, Cname, Compound, Packet, ROOM_BYTES, Report, ReportBlock, SOURCE_BYTES};
-use voxwire_rtp::settings::{Idle, Settings};
 use voxwire_rtp::srtp::{EXPANSION_BYTES, MasterKey, Opener, Sealer, Suite};
 use voxwire_rtp::stream::{Heard, Peer, Stream};
 use voxwire_sink::Wake;
@@ -60,37 +61,10 @@ impl Call {
     /// Opens a stream that has nothing to say yet.
     fn silent(change: impl FnOnce(&mut Plan)) -> Self {
         let (data, control) = (bound(), bound());
-        let settings = Settings {
-            coding: Coding::Mulaw,
-            sample_rate: 8000,
-            ptime_ms: 20,
-            payload_type: 0,
-            idle: Idle::Silence,
-            comfort_payload_type: 13,
-            event_payload_type: None,
-            ssrc: 0,
-            sequence: 0,
-            timestamp: 0,
-        };
-        let mut plan = Plan {
-            settings,
-            ssrc: None,
-            sequence: None,
-            timestamp: None,
-            peer: Peer {
-                rtp: address(&data),
-                rtcp: Some(address(&control)),
-            },
-            bind: None,
-            ports: None,
-            mux: false,
-            latch: false,
-            dscp: 46,
-            cname: Cname::new("somebody").expect("a name"),
-            protection: None,
-            peer_protection: None,
-            realtime: false,
-        };
+        let mut plan = plan(Peer {
+            rtp: address(&data),
+            rtcp: Some(address(&control)),
+        });
         change(&mut plan);
         let (_, writer) = UnixStream::pair().expect("a pair of sockets");
         writer.set_nonblocking(true).expect("a socket that does not block");

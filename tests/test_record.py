@@ -103,15 +103,15 @@ async def test_what_the_listener_heard_joins_the_record() -> None:
 def test_a_stall_is_audio_that_came_after_the_listener_had_run_dry() -> None:
     ledger = Ledger()
     ledger.started_at_s = 9.0
-    ledger.bytes_per_s = rate = 2 * FORMAT.sample_rate
-    ledger.add_audio(rate, 10.0)
-    ledger.add_audio(rate, 10.5)
-    assert ledger.stalls == 0
-    ledger.add_audio(rate, 12.5)
-    assert ledger.stalls == 1
-    ledger.add_audio(rate, 13.5)
-    assert ledger.stalls == 1
-    ledger.add_audio(rate, 14.6)
-    assert ledger.stalls == 2
-    assert ledger.since_start(ledger.first_audio_at_s) == 1.0
-    assert ledger.audio_s == 5.0
+    ledger.audio.bytes_per_s = rate = 2 * FORMAT.sample_rate
+    ledger.audio.add(rate, 10.0)
+    ledger.audio.add(rate, 10.5)
+    assert ledger.audio.stalls == 0
+    ledger.audio.add(rate, 12.5)
+    assert ledger.audio.stalls == 1
+    ledger.audio.add(rate, 13.5)
+    assert ledger.audio.stalls == 1
+    ledger.audio.add(rate, 14.6)
+    assert ledger.audio.stalls == 2
+    assert ledger.since_start(ledger.audio.first_at_s) == 1.0
+    assert ledger.audio.duration_s == 5.0

@@ -1,7 +1,8 @@
 """The compiled core. Only ``voxwire.protocol`` and ``voxwire.audio`` import it; see there for the guide."""
 
+import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -65,10 +66,11 @@ class Socket:
     def __new__(cls, fileno: int, *, tls: TlsContext | None = None, server_name: str = "") -> Socket:
         """With ``tls`` the TLS handshake begins; ``server_name`` is what the certificate must name."""
     def receive(self, connection: Connection, buffer: ReadBuffer, now: float) -> int:
-        """Reads once and hands what came to the connection, where it lies.
+        """Reads once and hands what came to the connection, where it lies; audio goes on to the inboxes at once.
 
-        Returns the count of plain bytes; 0 where nothing came; -1 at the end of the stream, before which TLS may have
-        brought something still."""
+        Returns 1 where the connection then has something for its owner: events, bytes to send, or a deadline before
+        ``timer_due``; 0 where it has not; -1 at the end of the stream, before which TLS may have brought something
+        still."""
     def receive_bytes(self, buffer: ReadBuffer) -> tuple[bytes, bool]:
         """Reads once; returns the plain bytes, and whether the stream has ended behind them."""
     def send(self, data: Buffer) -> int:
@@ -184,27 +186,60 @@ class ServerHandshake:
 # --- events -------------------------------------------------------------------------------------------------------
 
 @final
-class Arrivals:
-    """Events that wait for an ``async for``: while there are any, each comes without a coroutine of its own.
+class AudioTally:
+    """How much audio has come for a context, and how it kept up with real time."""
 
-    One loop uses it; a waiting event leaves when what ``anext`` gave is awaited for the first time.
-    """
+    def __new__(cls) -> AudioTally: ...
+    bytes_per_s: float
+    """1 until it is set, which must be before audio comes."""
+    stalls: int
+    """How often audio came after all before it would have been heard, had it been played as it came."""
+    def add(self, size_bytes: int, now_s: float) -> None:
+        """Counts audio that came now, on ``time.monotonic``."""
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def duration_s(self) -> float: ...
+    @property
+    def first_at_s(self) -> float | None:
+        """When the first came; None before."""
 
-    def __new__(cls, more: Callable[[], Awaitable[Any]]) -> Arrivals:
-        """Takes who is asked for an event where none waits."""
+@final
+class Inbox:
+    """Events that wait for the one consumer of a context: batches in the order of their reads.
 
-    def put(self, events: list[Any]) -> None:
-        """Has these wait behind what waits already."""
+    What it gives to be awaited is no coroutine, but counts as one; nothing leaves before that is awaited. One loop uses
+    it; a waiter is a future of that loop."""
 
+    EVENT_BYTES: Final[int]
+    """What an event, or a word in it, counts beside its samples: 128."""
+    def __new__(cls, owner: Any, tally: AudioTally, limit_bytes: int) -> Inbox:
+        """Closed. The ``check_wait()`` of ``owner`` is called for whoever comes from another thread, or is to wait while
+        this is closed; it raises where that is wrong, as an iteration does."""
+    def open(self, event_loop: asyncio.AbstractEventLoop) -> None:
+        """From now on audio comes straight here from a batched ``Connection`` that has this as owner of a context, as
+        long as no more than ``limit_bytes`` wait, and is counted by the tally. All else comes as ``Batch``, whose
+        context is the owner of this. ``event_loop`` is running: its tasks are those who wait."""
+    def close(self) -> None:
+        """Has all come as ``Batch``, and every later wait ask; what waits here can still be taken."""
+    def put(self, events: list[Any], size_bytes: int) -> None:
+        """Appends a batch, which must not be empty, and wakes who waits."""
     def take(self) -> list[Any]:
-        """Takes all that waits, in order."""
-
+        """Takes the oldest batch, or what is left of it. Raises IndexError where nothing waits."""
     def clear(self) -> None:
         """Forgets what waits."""
-
-    def __bool__(self) -> bool: ...
-    def __aiter__(self) -> Arrivals: ...
-    def __anext__(self) -> Awaitable[Any]: ...
+    def wake(self) -> None:
+        """Has whoever waits look again."""
+    @property
+    def size_bytes(self) -> int:
+        """What the batches count that none has been taken of."""
+    def next_batch(self) -> Coroutine[Any, Any, list[Any]]:
+        """The oldest batch, or what is left of it; waits for one. Raises RuntimeError where somebody waits already."""
+    def __bool__(self) -> bool:
+        """Something waits to be taken."""
+    def __aiter__(self) -> Inbox: ...
+    def __anext__(self) -> Coroutine[Any, Any, Any]:
+        """The oldest event, as :meth:`next_batch`."""
 
 @final
 class Audio:
@@ -453,6 +488,11 @@ class Connection:
     # What the caller drains.
     def poll_transmit(self) -> bytes: ...
     def poll_events(self) -> list[Event]: ...
+    @property
+    def timer_due(self) -> None: ...
+    @timer_due.setter
+    def timer_due(self, due: float | None) -> None:
+        """When ``handle_timeout`` will be called at the latest; see ``Socket.receive``."""
     def poll_timeout(self) -> float | None:
         """When ``handle_timeout`` is due, on the clock of ``now``."""
     # Commands of both roles.

@@ -5,7 +5,7 @@
 | `client` | the door: `Client` |
 | `context` | one turn as its user sees it: `Context`; its `options` |
 | `playable` | the same as its playback sees it |
-| `stream` | what comes and the one end; its queue (`inbox`), its word spans (`alignment`), its `record` |
+| `stream` | what comes and the one end; its `events`, word spans (`alignment`) and `record` |
 | `feeding` | text sources: strings, iterators, going on with a fresh context |
 | `wire` | what a context sends and gets, over whichever connection serves it |
 | `fleet` | connections: placing, retiring, admission; `dialing` opens them, `backoff` paces the attempts |

@@ -6,12 +6,11 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
+from voxwire.client.events import joined
 from voxwire.client.feeding import check_text, open_source
-from voxwire.client.inbox import joined
 from voxwire.client.options import check_per_input
 from voxwire.client.playable import Playable
 from voxwire.exceptions import ContextEnded, VoxwireError
-from voxwire.protocol import Arrivals
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from voxwire.client.options import ContextOptions
     from voxwire.client.wire import Services
     from voxwire.playback import Output, Playback
+    from voxwire.protocol import Inbox
 
 __all__ = ["Batches", "Context"]
 
@@ -58,6 +58,7 @@ class Context(Playable):
             raise RuntimeError("a context is entered once")
         self._client.enlist(self)
         self._loop = asyncio.get_running_loop()
+        self.inbox.open(self._loop)
         if self._text is not None:
             self._feeding += 1
             self._feeder = self._scope.start(self._feed_given(self._text), "voxwire feed")
@@ -71,10 +72,9 @@ class Context(Playable):
                 await self._play_out(self.playback)
         finally:
             self._left = True
-            if self._taken is not None:
-                # Whoever kept the iterator gets nothing more either.
-                self._taken.clear()
-                self._taken = None
+            # Whoever kept the iterator gets nothing more either.
+            self.inbox.clear()
+            self.inbox.close()
             await self.stop()
 
     async def stop(self) -> None:
@@ -222,24 +222,13 @@ class Context(Playable):
 
     # --- events out
 
-    def __aiter__(self) -> Arrivals:
+    def __aiter__(self) -> Inbox:
         self._take_iteration()
-        return self._arrivals()
+        return self.inbox
 
     async def __anext__(self) -> Event:
         self._take_iteration()
-        return await (anext(self._taken) if self._taken is not None else self._next())
-
-    def _arrivals(self) -> Arrivals:
-        if self._taken is None:
-            self._taken = Arrivals(self._next)
-        return self._taken
-
-    async def _next(self) -> Event:
-        taken = await self.take_batch()
-        if len(taken) > 1:
-            self._arrivals().put(taken[1:])
-        return taken[0]
+        return await anext(self.inbox)
 
     def batches(self, *, join: bool = False) -> Batches:
         """Returns an iterator over non-empty lists of events, as they were read.
@@ -255,43 +244,15 @@ class Context(Playable):
 
     async def take_batch(self) -> list[Event]:
         """Waits for events and takes those of the oldest read; raises as the iteration does."""
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop or self._left or self._consumer is not None:
-            self._take_iteration()
-        self._iterating = True
-        if self._taken:
-            return self._taken.take()
-        inbox = self._inbox
-        while not inbox.holds:
-            if self._ended:
-                self._check_more()
-            # Here and not behind another coroutine: a chunk that comes alone finds the caches cold.
-            waiter = inbox.begin_wait(loop)
-            try:
-                await waiter
-            finally:
-                inbox.end_wait(waiter)
-        return inbox.take()
+        self._take_iteration()
+        return await self.inbox.next_batch()
 
     def take_waiting(self) -> list[Event]:
         """Takes all that later reads have brought."""
         events: list[Event] = []
-        while self._inbox.holds:
-            events += self._inbox.take()
+        while self.inbox:
+            events += self.inbox.take()
         return events
-
-    def _check_more(self) -> None:
-        """Ends the iteration, as no more will come."""
-        if self._error is not None and not self._raised:
-            self._raised = True
-            raise self._error
-        raise StopAsyncIteration
-
-    def _take_iteration(self) -> None:
-        self._check_inside()
-        if self._consumer is not None:
-            raise RuntimeError("a second consumer of one context: it is played")
-        self._iterating = True
 
     # --- playing
 
@@ -318,7 +279,7 @@ class Batches:
 
     def __init__(self, context: Context, *, join: bool) -> None:
         self._context = context
-        self._next = self._take_joined if join else context.take_batch
+        self._next = self._take_joined if join else context.inbox.next_batch
 
     def __aiter__(self) -> Self:
         return self

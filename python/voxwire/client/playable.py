@@ -93,8 +93,9 @@ class Playable(Stream):
         self._consumer = consumer
         if self._outcome == "finished":
             self._outcome = None
-        while self._inbox.holds:
-            consumer.handle_events(self._inbox.take())
+        self.inbox.close()
+        while self.inbox:
+            consumer.handle_events(self.inbox.take())
         if self._ended:
             consumer.handle_end(self._error)
 
@@ -105,7 +106,7 @@ class Playable(Stream):
         self._ledger.heard = heard
         self._ledger.first_sound_at_s = first_sound_at_s
         if stalls is not None:
-            self._ledger.stalls = stalls
+            self._ledger.audio.stalls = stalls
         self._ledger.underruns = underruns
         if self._error is not None and isinstance(self._error, VoxwireError):
             self._error.record = self.record

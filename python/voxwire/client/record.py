@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from voxwire.protocol import AudioTally
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,20 +67,15 @@ class Ledger:
     """
 
     __slots__ = (
-        "_dry_at_s",
-        "audio_bytes",
-        "audio_s",
-        "bytes_per_s",
+        "audio",
         "characters",
         "connect_s",
         "context_ids",
-        "first_audio_at_s",
         "first_sound_at_s",
         "heard",
         "late_dropped",
         "queued_s",
         "request_id",
-        "stalls",
         "started_at_s",
         "underruns",
         "words",
@@ -88,33 +85,16 @@ class Ledger:
         self.context_ids: tuple[str, ...] = ()
         self.request_id: str | None = None
         self.characters = 0
-        self.audio_bytes = 0
-        self.bytes_per_s = 1
-        self.audio_s = 0.0
+        self.audio = AudioTally()
         # A list from the first word on.
         self.words: Sequence[Word] = ()
         self.heard: Heard | None = None
         self.queued_s = 0.0
         self.connect_s = 0.0
         self.started_at_s: float | None = None
-        self.first_audio_at_s: float | None = None
         self.first_sound_at_s: float | None = None
-        self.stalls = 0
         self.underruns = 0
         self.late_dropped = 0
-        self._dry_at_s = 0.0
-
-    def add_audio(self, size_bytes: int, now_s: float) -> None:
-        """Notes that audio of this size came."""
-        if now_s > self._dry_at_s:
-            if self.first_audio_at_s is None:
-                self.first_audio_at_s = now_s
-            else:
-                self.stalls += 1
-            self._dry_at_s = now_s
-        self.audio_bytes += size_bytes
-        self.audio_s = self.audio_bytes / self.bytes_per_s
-        self._dry_at_s += size_bytes / self.bytes_per_s
 
     def add_words(self, words: tuple[Word, ...]) -> None:
         """Notes word times that came."""
@@ -137,14 +117,14 @@ class Ledger:
             context_ids=self.context_ids,
             request_id=self.request_id,
             characters=self.characters,
-            audio_s=self.audio_s,
+            audio_s=self.audio.duration_s,
             words=tuple(self.words),
             heard=self.heard,
             queued_s=self.queued_s,
             connect_s=self.connect_s,
-            first_audio_s=self.since_start(self.first_audio_at_s),
+            first_audio_s=self.since_start(self.audio.first_at_s),
             first_sound_s=self.since_start(self.first_sound_at_s),
-            stalls=self.stalls,
+            stalls=self.audio.stalls,
             underruns=self.underruns,
             late_dropped=self.late_dropped,
         )

@@ -6,13 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from voxwire.client.alignment import Aligner
-from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words
-from voxwire.client.inbox import EVENT_BYTES, Inbox, size_bytes_of
+from voxwire.client.events import Audio, FlushDone, Phonemes, Word, Words, size_bytes_of
 from voxwire.client.record import Ledger
 from voxwire.client.refusals import failed_error
 from voxwire.client.wire import Wire
 from voxwire.exceptions import ContextEnded, ContextExpired, ProtocolError, VoxwireError
-from voxwire.protocol import Failed, Timestamps
+from voxwire.protocol import Failed, Inbox, Timestamps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from voxwire.client.options import ContextOptions
     from voxwire.client.record import Outcome, Reason, Record
     from voxwire.client.wire import Services
-    from voxwire.protocol import Arrivals, Batch, Finished
+    from voxwire.protocol import Batch, Finished
 
 __all__ = ["Consumer", "Stream"]
 
@@ -55,7 +54,6 @@ class Stream:
         "_ended",
         "_error",
         "_feeding",
-        "_inbox",
         "_iterating",
         "_ledger",
         "_left",
@@ -68,9 +66,9 @@ class Stream:
         "_reason",
         "_refusing",
         "_services",
-        "_taken",
         "_text_watcher",
         "_wire",
+        "inbox",
     )
 
     def __init__(self, services: Services, options: ContextOptions) -> None:
@@ -80,8 +78,7 @@ class Stream:
         self._wire = Wire(self, services, options, self._ledger)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = False
-        self._inbox = Inbox()
-        self._taken: Arrivals | None = None
+        self.inbox = Inbox(self, self._ledger.audio, services.max_buffered_bytes)
         self._aligner: Aligner | None = None
         self._pieces: list[str] = []
         self._text_watcher: Callable[[str], None] | None = None
@@ -128,8 +125,8 @@ class Stream:
             self._handle_mixed(batch, now_s)
             return
         events = cast("list[Event]", batch.events)
-        self._ledger.add_audio(size_bytes, now_s)
-        self._deliver(events, size_bytes + EVENT_BYTES * len(events))
+        self._ledger.audio.add(size_bytes, now_s)
+        self._deliver(events, size_bytes + Inbox.EVENT_BYTES * len(events))
 
     def _handle_mixed(self, batch: Batch, now_s: float) -> None:
         """Takes events one by one; those for the user are handed on together, and before an end is."""
@@ -138,7 +135,7 @@ class Stream:
             if self._ended:
                 self._ledger.late_dropped += 1
             elif isinstance(event, Audio):
-                self._ledger.add_audio(len(event.data), now_s)
+                self._ledger.audio.add(len(event.data), now_s)
                 delivered.append(self._moved(event) if self._offset_s else event)
             elif isinstance(event, FlushDone):
                 delivered.append(event)
@@ -186,7 +183,9 @@ class Stream:
             self._complete = True
             self._end("finished", how="answered")
         elif self._feeding:
-            self._offset_s = self._ledger.audio_s
+            self._offset_s = self._ledger.audio.duration_s
+            # What follows has to be moved.
+            self.inbox.close()
             self._wire.expire()
         else:
             self._end("finished", reason="expired", how="answered")
@@ -203,8 +202,8 @@ class Stream:
     def _deliver(self, events: list[Event], size_bytes: int) -> None:
         consumer = self._consumer
         if consumer is None:
-            self._inbox.put(events, size_bytes)
-            waiting = self._inbox.size_bytes
+            self.inbox.put(events, size_bytes)
+            waiting = self.inbox.size_bytes
         else:
             consumer.handle_events(events)
             waiting = consumer.buffered_bytes
@@ -269,11 +268,10 @@ class Stream:
         if isinstance(error, VoxwireError):
             self._describe(error)
         if outcome == "cancelled" and error is None:
-            self._inbox.clear()
-            if self._taken is not None:
-                self._taken.clear()
+            self.inbox.clear()
+        self.inbox.close()
         self._wire.leave(how)
-        self._inbox.wake()
+        self.inbox.wake()
         if self._consumer is not None:
             self._consumer.handle_end(error)
 
@@ -288,6 +286,22 @@ class Stream:
         error.record = self.record
 
     # --- right place, right moment
+
+    def check_wait(self) -> None:
+        """Lets an iteration go on that comes from elsewhere, or to wait for what may not come; raises otherwise."""
+        self._take_iteration()
+        if not self._ended or self.inbox:
+            return
+        if self._error is not None and not self._raised:
+            self._raised = True
+            raise self._error
+        raise StopAsyncIteration
+
+    def _take_iteration(self) -> None:
+        self._check_inside()
+        if self._consumer is not None:
+            raise RuntimeError("a second consumer of one context: it is played")
+        self._iterating = True
 
     def _check_inside(self) -> None:
         self._check_entered()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from voxwire.client.fleet import Admission, Fleet, Link
     from voxwire.client.options import ContextOptions, InputOptions
     from voxwire.client.record import Ledger
-    from voxwire.protocol import Batch
+    from voxwire.protocol import Batch, Inbox
 
 __all__ = ["Owner", "Services", "Wire"]
 
@@ -32,7 +32,13 @@ _UNPROCESSED_S = 1.0
 
 
 class Owner(Protocol):
-    """The context, as its wire sees it."""
+    """The context, as its wire sees it.
+
+    Attributes:
+        inbox: Where its audio goes, or those of its events that are for more than an inbox come from.
+    """
+
+    inbox: Inbox
 
     def input_error(self, *, under_way: bool = False) -> Exception | None:
         """What a push must raise now; None while text may be sent. ``under_way``: it waited when the context ended."""
@@ -340,7 +346,7 @@ class Wire:
             raise AssertionError("an input before its connection and format")
         now_s = transport.now()
         if self._link is None:
-            transport.connection.open_context(self.id, self._owner, self.format, self._options.deliver_format)
+            transport.connection.open_context(self.id, self._owner.inbox, self.format, self._options.deliver_format)
             if self._joins:
                 transport.connection.join_audio(self.id)
             self._link = link
@@ -375,7 +381,7 @@ class Wire:
         if self._defaults is None:
             self._defaults = self._options.freeze(self.format)
             delivered = self._options.deliver_format or self.format
-            self._ledger.bytes_per_s = delivered.frame_bytes * delivered.sample_rate
+            self._ledger.audio.bytes_per_s = delivered.frame_bytes * delivered.sample_rate
 
     def _check_open(self) -> None:
         if (error := self._owner.input_error()) is not None:

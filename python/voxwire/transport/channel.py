@@ -215,10 +215,10 @@ class Channel:
             if self._connection is None:
                 self._read_bytes()
                 return
-            count = self._receive(self._connection, self._buffer, self._time())
-            if count > 0:
+            came = self._receive(self._connection, self._buffer, self._time())
+            if came > 0:
                 self._owner.flush()  # type: ignore[union-attr] # there is one as long as reads are watched
-            elif count < 0:
+            elif came < 0:
                 self._handle_end()
             if self._secured:
                 # TLS answers by itself.

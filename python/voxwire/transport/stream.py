@@ -342,6 +342,7 @@ class Transport(asyncio.BufferedProtocol):
         if due is not None:
             self._timer = self._loop.call_at(due, self._handle_timer)
             self._timer_due = due
+        self.connection.timer_due = due
 
     def _handle_timer(self) -> None:
         self._timer = None

@@ -4,7 +4,7 @@
 //! object) meanwhile raises `RuntimeError`. No foreign code runs while the core works: what may run some, such as making
 //! events or letting go of owners, happens while the core is not borrowed.
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -52,6 +52,10 @@ impl Host for PythonHost<'_> {
 pub(crate) struct Connection {
     core: Core,
     batched: bool,
+    /// What came with a read that the owner made by a [`Socket`](crate::socket::Socket), and was not for an inbox.
+    undelivered: Vec<Py<PyAny>>,
+    /// When the owner looks at the clock at the latest.
+    timer_due: Option<f64>,
 }
 
 #[pymethods]
@@ -104,6 +108,8 @@ impl Connection {
         Ok(Self {
             core: Core::new(&config),
             batched,
+            undelivered: Vec::new(),
+            timer_due: None,
         })
     }
 
@@ -173,17 +179,24 @@ impl Connection {
 
     fn poll_events<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
-        let (batched, events) = {
+        let (batched, mut objects, events) = {
             let mut connection = slf.try_borrow_mut()?;
-            (connection.batched, connection.core.poll_events())
+            let undelivered = mem::take(&mut connection.undelivered);
+            (connection.batched, undelivered, connection.core.poll_events())
         };
-        let objects: Vec<_> = if batched {
-            events::to_batches(py, events)?
+        if batched {
+            objects.extend(events::deliver(py, events)?);
         } else {
-            let objects = events.into_iter().map(|event| events::to_python(py, event));
-            objects.collect::<PyResult<_>>()?
-        };
+            for event in events {
+                objects.push(events::to_python(py, event)?);
+            }
+        }
         PyList::new(py, objects)
+    }
+
+    #[setter]
+    fn set_timer_due(&mut self, timer_due: Option<f64>) {
+        self.timer_due = timer_due;
     }
 
     fn poll_timeout(&self) -> Option<f64> {
@@ -389,12 +402,14 @@ impl Connection {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.undelivered.iter().try_for_each(|event| visit.call(event))?;
         self.core.owners().try_for_each(|owner| owner.traverse(&visit))
     }
 
     /// Lets go of everything that may refer back to us; what is left is a closed connection.
     fn __clear__(&mut self) {
         self.core.abandon();
+        self.undelivered.clear();
     }
 }
 
@@ -403,6 +418,24 @@ impl Connection {
     pub(crate) fn feed(&mut self, py: Python<'_>, now: f64) -> PyResult<impl FnMut(&[u8])> {
         let now = moment(Some(now))?;
         Ok(move |data: &[u8]| self.core.handle_data(data, now, &PythonHost(py)))
+    }
+
+    /// Delivers what came to inboxes; whether there is more that the owner must see to.
+    pub(crate) fn deliver(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let events = {
+            let mut connection = slf.try_borrow_mut()?;
+            if !connection.batched {
+                return Ok(true);
+            }
+            connection.core.poll_events()
+        };
+        let undelivered = events::deliver(slf.py(), events)?;
+        let mut connection = slf.try_borrow_mut()?;
+        connection.undelivered.extend(undelivered);
+        let due = connection.core.poll_timeout();
+        Ok(!connection.undelivered.is_empty()
+            || connection.core.transmit_size() > 0
+            || due.is_some_and(|due| connection.timer_due.is_none_or(|timer_due| due < timer_due)))
     }
 }
 

@@ -6,16 +6,19 @@ use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use voxwire_core::connection::{Closed as ClosedInfo, Failure, TimedOut};
 use voxwire_core::message::TimestampKind;
 use voxwire_core::message::json::Value;
 
+use crate::inbox::Inbox;
 use crate::raw::new_audio;
 use crate::values;
 
 /// The Python objects that a context belongs to.
 pub(crate) struct Owner {
+    /// An [`Inbox`] stands for its owner.
     pub(crate) context: Py<PyAny>,
     pub(crate) format: Py<PyAny>,
 }
@@ -28,9 +31,21 @@ impl Owner {
         }
     }
 
+    /// Whom Python knows as the context.
+    fn context(self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        owner_of(py, self.context)
+    }
+
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.context)?;
         visit.call(&self.format)
+    }
+}
+
+fn owner_of(py: Python<'_>, context: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    match context.bind(py).cast_exact::<Inbox>() {
+        Ok(inbox) => Ok(inbox.try_borrow()?.owner(py)),
+        Err(_) => Ok(context),
     }
 }
 
@@ -47,8 +62,8 @@ pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>>
             start_s,
             flush_id,
         } => {
-            let Owner { context, format } = owner;
-            new_audio(data.into_bound(py), format, start_s, flush_id, Some(context))
+            let format = owner.format.clone_ref(py);
+            new_audio(data.into_bound(py), format, start_s, flush_id, Some(owner.context(py)?))
         }
         Event::Timestamps {
             owner,
@@ -60,7 +75,7 @@ pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>>
             object(
                 py,
                 Timestamps {
-                    context: owner.context,
+                    context: owner.context(py)?,
                     kind: TimestampKind::name(kind),
                     items,
                     flush_id,
@@ -71,20 +86,20 @@ pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>>
             py,
             FlushDone {
                 flush_id,
-                context: owner.context,
+                context: owner.context(py)?,
             },
         ),
         Event::Finished { owner, expired } => object(
             py,
             Finished {
-                context: owner.context,
+                context: owner.context(py)?,
                 expired,
             },
         ),
         Event::Failed { owner, failure } => object(
             py,
             Failed {
-                context: owner.context,
+                context: owner.context(py)?,
                 failure: *failure,
             },
         ),
@@ -158,9 +173,9 @@ struct Gathered {
     audio_bytes: Option<usize>,
 }
 
-/// Makes the Python objects of the events of one read: one [`Batch`] for each context, in the order in which their
-/// first events came, then what belongs to none.
-pub(crate) fn to_batches(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec<Py<PyAny>>> {
+/// Puts the audio of one read into the inboxes of its contexts, and makes Python objects of the rest: one [`Batch`] for
+/// each context, in the order in which their first events came, then what belongs to none.
+pub(crate) fn deliver(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec<Py<PyAny>>> {
     let mut batches: Vec<Gathered> = Vec::new();
     let mut places: HashMap<*mut ffi::PyObject, usize> = HashMap::new();
     let mut others = Vec::new();
@@ -197,22 +212,49 @@ pub(crate) fn to_batches(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec
             event => to_python(py, event)?,
         });
     }
-    batches
-        .into_iter()
-        .map(|batch| {
-            let events = PyList::new(py, batch.events)?.unbind();
-            let (context, audio_bytes) = (batch.context, batch.audio_bytes);
-            object(
-                py,
-                Batch {
-                    context,
-                    events,
-                    audio_bytes,
-                },
-            )
-        })
-        .chain(others.into_iter().map(Ok))
-        .collect()
+    if batches.is_empty() {
+        return Ok(others);
+    }
+    let now_s = monotonic_s(py)?;
+    let mut objects = Vec::new();
+    for batch in batches {
+        objects.extend(batch.deliver(py, now_s)?);
+    }
+    objects.extend(others);
+    Ok(objects)
+}
+
+impl Gathered {
+    /// Puts it into the inbox of its context; makes a [`Batch`] where that is for more than an inbox.
+    fn deliver(self, py: Python<'_>, now_s: f64) -> PyResult<Option<Py<PyAny>>> {
+        let Self {
+            context,
+            events,
+            audio_bytes,
+        } = self;
+        let events = PyList::new(py, events)?;
+        if let Some(audio_bytes) = audio_bytes
+            && let Ok(inbox) = context.bind(py).cast_exact::<Inbox>()
+            && Inbox::deliver(inbox, &events, audio_bytes, now_s)?
+        {
+            return Ok(None);
+        }
+        object(
+            py,
+            Batch {
+                context: owner_of(py, context)?,
+                events: events.unbind(),
+                audio_bytes,
+            },
+        )
+        .map(Some)
+    }
+}
+
+/// What `time.monotonic` tells: a loop's own clock may count whole milliseconds.
+fn monotonic_s(py: Python<'_>) -> PyResult<f64> {
+    static MONOTONIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    MONOTONIC.import(py, "time", "monotonic")?.call0()?.extract()
 }
 
 /// Word or phoneme times of one context, as received.

@@ -1,12 +1,12 @@
 //! `voxwire._core`: translation between Python and the core. It holds no rule of the protocol.
 
-mod arrivals;
 mod audio;
 mod connection;
 mod constants;
 mod errors;
 mod events;
 mod handshake;
+mod inbox;
 mod raw;
 mod socket;
 mod tls;
@@ -17,8 +17,6 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
-    use crate::arrivals::Arrivals;
-    #[pymodule_export]
     use crate::audio::{Resampler, decode_base64, encode_base64, transcode};
     #[pymodule_export]
     use crate::connection::Connection;
@@ -26,6 +24,8 @@ mod _core {
     use crate::events::{Batch, Cancel, Closed, Failed, Finished, FlushDone, Message, Request, Timestamps, Unusable};
     #[pymodule_export]
     use crate::handshake::{ClientHandshake, ServerHandshake};
+    #[pymodule_export]
+    use crate::inbox::{AudioTally, Inbox};
     #[pymodule_export]
     use crate::socket::{ReadBuffer, Socket};
     #[pymodule_export]

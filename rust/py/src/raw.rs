@@ -1,5 +1,5 @@
-//! What only Python's own interface can do: buffers read and made without a copy, an awaitable that does not wait, audio
-//! that costs the garbage collector nothing. The one file of the binding with `unsafe`.
+//! What only Python's own interface can do: buffers read and made without a copy, awaitables without a frame, audio that
+//! costs the garbage collector nothing. The one file of the binding with `unsafe`.
 
 #![expect(
     unsafe_code,
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
@@ -81,36 +82,50 @@ pub(crate) fn new_bytes(
     Ok(fill(room).then(|| object.unbind()))
 }
 
-/// Gives what an awaitable stands for; fails where that is gone.
-pub(crate) type Take = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>;
-
-/// An awaitable that does not wait: `await` takes its value at once, without a coroutine, a frame or an exception.
-#[repr(C)]
-struct Ready {
-    object: ffi::PyObject,
-    /// Owned; null once it was awaited. Of two threads that await at once, one gets it.
-    source: AtomicPtr<ffi::PyObject>,
-    take: Take,
+/// What an awaitable is asked for.
+pub(crate) enum Step<'py> {
+    Value(Bound<'py, PyAny>),
+    /// A future of the running loop; when it is done, the source is asked again.
+    Wait(Bound<'py, PyAny>),
 }
 
-/// Makes an awaitable whose first `await` gives what `take` finds in `source` then; like a coroutine it is spent by that.
-pub(crate) fn ready(source: Bound<'_, PyAny>, take: Take) -> PyResult<Bound<'_, PyAny>> {
+/// What awaitables get their values from.
+pub(crate) struct Source {
+    pub(crate) step: for<'py> fn(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
+    /// Nobody waits for this future of `step` any more.
+    pub(crate) leave: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>),
+}
+
+/// An awaitable: `await` takes its value at once where there is one, without a coroutine, a frame or an exception.
+#[repr(C)]
+struct Awaitable {
+    object: ffi::PyObject,
+    /// Owned; null once it was awaited, and while it is being asked. Of two threads that await at once, one gets it.
+    owner: AtomicPtr<ffi::PyObject>,
+    /// Owned; what the owner has told us to wait for, or null.
+    waiter: AtomicPtr<ffi::PyObject>,
+    source: &'static Source,
+}
+
+/// Makes an awaitable that is asked for its value when it is awaited; like a coroutine it is spent by that.
+pub(crate) fn awaitable<'py>(owner: Bound<'py, PyAny>, source: &'static Source) -> PyResult<Bound<'py, PyAny>> {
     static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    let py = source.py();
-    let kind = TYPE.get_or_try_init(py, || ready_type(py))?;
-    // SAFETY: the type is ours, alive and ready; what is made is large enough for `Ready`, and nobody else knows it yet.
-    // The reference to the source moves into it; `ready_source` gives it back.
+    let py = owner.py();
+    let kind = TYPE.get_or_try_init(py, || awaitable_type(py))?;
+    // SAFETY: the type is ours, alive and ready; what is made is large enough for `Awaitable`, zero behind its head, which
+    // `awaitable_traverse` allows for, and nobody else uses it yet. The reference to the owner moves into it;
+    // `awaitable_clear` gives it back.
     unsafe {
         let object = ffi::PyType_GenericAlloc(kind.as_ptr().cast(), 0);
         let object = Bound::from_owned_ptr_or_err(py, object)?;
-        let place = object.as_ptr().cast::<Ready>();
-        (&raw mut (*place).take).write(take);
-        (&raw mut (*place).source).write(AtomicPtr::new(source.into_ptr()));
+        let place = object.as_ptr().cast::<Awaitable>();
+        (&raw mut (*place).source).write(source);
+        (*place).owner.store(owner.into_ptr(), Ordering::Release);
         Ok(object)
     }
 }
 
-fn ready_type(py: Python<'_>) -> PyResult<Py<PyType>> {
+fn awaitable_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     let method = |name: &'static CStr, function: ffi::PyCFunction, flags: c_int| ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
@@ -119,70 +134,137 @@ fn ready_type(py: Python<'_>) -> PyResult<Py<PyType>> {
     };
     // With these it counts as a coroutine, of which a task can be made. Python keeps the address of the table.
     let methods = Box::leak(Box::new([
-        method(c"send", ready_send_method, ffi::METH_O),
-        method(c"throw", ready_throw, ffi::METH_VARARGS),
-        method(c"close", ready_close, ffi::METH_NOARGS),
+        method(c"send", awaitable_send_method, ffi::METH_O),
+        method(c"throw", awaitable_throw, ffi::METH_VARARGS),
+        method(c"close", awaitable_close, ffi::METH_NOARGS),
         ffi::PyMethodDef::zeroed(),
     ]));
     let mut slots = [
-        slot(ffi::Py_tp_dealloc, ready_dealloc as *mut c_void),
-        slot(ffi::Py_am_await, ready_itself as *mut c_void),
-        slot(ffi::Py_tp_iter, ready_itself as *mut c_void),
-        slot(ffi::Py_tp_iternext, ready_next as *mut c_void),
-        slot(ffi::Py_am_send, ready_send as *mut c_void),
+        slot(ffi::Py_tp_dealloc, awaitable_dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, awaitable_traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, awaitable_clear as *mut c_void),
+        slot(ffi::Py_am_await, awaitable_itself as *mut c_void),
+        slot(ffi::Py_tp_iter, awaitable_itself as *mut c_void),
+        slot(ffi::Py_tp_iternext, awaitable_next as *mut c_void),
+        slot(ffi::Py_am_send, awaitable_send as *mut c_void),
         slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(0, ptr::null_mut()),
     ];
-    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
-    make_type::<Ready>(py, c"voxwire._core.Ready", flags, &mut slots, None)
+    let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    make_type::<Awaitable>(py, c"voxwire._core.Awaitable", flags, &mut slots, None)
 }
 
-/// Takes the source out; None where it was taken before.
+/// Takes out what a place owns; None where it was taken before.
 ///
 /// # Safety
 ///
-/// `object` is a `Ready`, and the interpreter is held.
-unsafe fn ready_source(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
+/// The place belongs to a live `Awaitable`, and the interpreter is held.
+unsafe fn taken<'py>(py: Python<'py>, place: &AtomicPtr<ffi::PyObject>) -> Option<Bound<'py, PyAny>> {
     // SAFETY: as the caller promises. The place holds null or a reference that is ours, and null after this.
-    unsafe {
-        let source = (*object.cast::<Ready>()).source.swap(ptr::null_mut(), Ordering::AcqRel);
-        Bound::from_owned_ptr_or_opt(py, source)
-    }
+    unsafe { Bound::from_owned_ptr_or_opt(py, place.swap(ptr::null_mut(), Ordering::AcqRel)) }
 }
 
-unsafe extern "C" fn ready_dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: Python calls this once, holding the interpreter, with a `Ready` that nobody refers to any more. An instance
-    // of a type on the heap holds a reference to that, which is given back last.
+/// Takes owner and waiter out and tells the owner where nobody waits any more; returns the owner.
+///
+/// # Safety
+///
+/// `object` is a live `Awaitable`, and the interpreter is held.
+unsafe fn left(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
+    // SAFETY: as the caller promises.
+    let (owner, waiter, source) = unsafe {
+        let awaitable = &*object.cast::<Awaitable>();
+        (
+            taken(py, &awaitable.owner),
+            taken(py, &awaitable.waiter),
+            awaitable.source,
+        )
+    };
+    if let (Some(owner), Some(waiter)) = (&owner, &waiter) {
+        (source.leave)(owner, waiter);
+    }
+    owner
+}
+
+unsafe extern "C" fn awaitable_dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: Python calls this once, holding the interpreter, with an `Awaitable` that nobody refers to any more; the
+    // collector must forget it first. An instance of a type on the heap holds a reference to that, which is given back
+    // last.
     unsafe {
-        drop(ready_source(Python::assume_attached(), object));
+        ffi::PyObject_GC_UnTrack(object.cast());
+        drop(left(Python::assume_attached(), object));
         let kind = ffi::Py_TYPE(object);
-        ffi::PyObject_Free(object.cast());
+        ffi::PyObject_GC_Del(object.cast());
         ffi::Py_DECREF(kind.cast());
     }
 }
 
-unsafe extern "C" fn ready_itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: the collector passes a live `Awaitable` and what to call for each object that it refers to; one of a class
+    // on the heap refers to that too. Nothing is taken out meanwhile.
+    unsafe {
+        let awaitable = &*object.cast::<Awaitable>();
+        for place in [&awaitable.owner, &awaitable.waiter] {
+            let referred = place.load(Ordering::Acquire);
+            let outcome = if referred.is_null() {
+                0
+            } else {
+                visit(referred, argument)
+            };
+            if outcome != 0 {
+                return outcome;
+            }
+        }
+        visit(ffi::Py_TYPE(object).cast(), argument)
+    }
+}
+
+unsafe extern "C" fn awaitable_clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: a live `Awaitable`; its places hold null before the references are given back, which may run foreign code.
+    unsafe {
+        let py = Python::assume_attached();
+        let awaitable = &*object.cast::<Awaitable>();
+        drop((taken(py, &awaitable.owner), taken(py, &awaitable.waiter)));
+    }
+    0
+}
+
+unsafe extern "C" fn awaitable_itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: Python passes a live object and takes a new reference to it.
     unsafe { ffi::Py_NewRef(object) }
 }
 
 /// `await`, where the interpreter asks without an exception.
-unsafe extern "C" fn ready_send(
+unsafe extern "C" fn awaitable_send(
     object: *mut ffi::PyObject,
     _sent: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
-    // SAFETY: Python passes a live `Ready` and the place for a new reference, and holds the interpreter.
+    // SAFETY: Python passes a live `Awaitable` and the place for a new reference, and holds the interpreter. What is put
+    // back into the places is owned, and they hold null.
     unsafe {
         let py = Python::assume_attached();
-        let taken = match ready_source(py, object) {
-            Some(source) => ((*object.cast::<Ready>()).take)(&source),
+        let awaitable = &*object.cast::<Awaitable>();
+        let stepped = match left(py, object) {
+            Some(owner) => (awaitable.source.step)(&owner).and_then(|step| match step {
+                Step::Value(value) => Ok((ffi::PySendResult::PYGEN_RETURN, value)),
+                Step::Wait(waiter) => {
+                    // By this a task knows that it may wait for it.
+                    waiter.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+                    awaitable.waiter.store(waiter.clone().into_ptr(), Ordering::Release);
+                    awaitable.owner.store(owner.into_ptr(), Ordering::Release);
+                    Ok((ffi::PySendResult::PYGEN_NEXT, waiter))
+                }
+            }),
             None => Err(PyRuntimeError::new_err("cannot reuse an awaitable that was awaited")),
         };
-        match taken {
-            Ok(value) => {
+        match stepped {
+            Ok((outcome, value)) => {
                 result.write(value.into_ptr());
-                ffi::PySendResult::PYGEN_RETURN
+                outcome
             }
             Err(error) => {
                 error.restore(py);
@@ -194,48 +276,55 @@ unsafe extern "C" fn ready_send(
 }
 
 /// The same for those who iterate: the value comes in the exception that ends it.
-unsafe extern "C" fn ready_next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let mut value = ptr::null_mut();
-    // SAFETY: as for `ready_send`, which gives a new reference where it succeeds. The exception is made by a call of its
+    // SAFETY: as for `awaitable_send`, which gives a new reference unless it fails. The exception is made by a call of its
     // class, since `PyErr_SetObject` would take a tuple apart, and an exception for itself.
     unsafe {
-        if ready_send(object, ptr::null_mut(), &raw mut value) == ffi::PySendResult::PYGEN_RETURN {
-            let kind = ffi::PyExc_StopIteration;
-            let exception = ffi::PyObject_CallFunctionObjArgs(kind, value, ptr::null_mut::<ffi::PyObject>());
-            ffi::Py_DECREF(value);
-            if !exception.is_null() {
-                ffi::PyErr_SetObject(kind, exception);
-                ffi::Py_DECREF(exception);
+        match awaitable_send(object, ptr::null_mut(), &raw mut value) {
+            ffi::PySendResult::PYGEN_NEXT => return value,
+            ffi::PySendResult::PYGEN_RETURN => {
+                let kind = ffi::PyExc_StopIteration;
+                let exception = ffi::PyObject_CallFunctionObjArgs(kind, value, ptr::null_mut::<ffi::PyObject>());
+                ffi::Py_DECREF(value);
+                if !exception.is_null() {
+                    ffi::PyErr_SetObject(kind, exception);
+                    ffi::Py_DECREF(exception);
+                }
             }
+            ffi::PySendResult::PYGEN_ERROR => {}
         }
     }
     ptr::null_mut()
 }
 
-unsafe extern "C" fn ready_send_method(object: *mut ffi::PyObject, _sent: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: Python passes a live `Ready`.
-    unsafe { ready_next(object) }
+unsafe extern "C" fn awaitable_send_method(
+    object: *mut ffi::PyObject,
+    _sent: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: Python passes a live `Awaitable`.
+    unsafe { awaitable_next(object) }
 }
 
 /// Spends it without a value: nothing is taken from the source.
-unsafe extern "C" fn ready_close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: Python passes a live `Ready`, holding the interpreter.
+unsafe extern "C" fn awaitable_close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: Python passes a live `Awaitable`, holding the interpreter.
     unsafe {
-        drop(ready_source(Python::assume_attached(), object));
+        drop(left(Python::assume_attached(), object));
         ffi::Py_NewRef(ffi::Py_None())
     }
 }
 
 /// Spends it and raises what was thrown: an instance, or a class with its argument.
-unsafe extern "C" fn ready_throw(object: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn awaitable_throw(object: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let (mut kind, mut value, mut trace) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut::<ffi::PyObject>());
-    // SAFETY: Python passes a live `Ready` and a tuple, holding the interpreter; what is unpacked of that is borrowed.
+    // SAFETY: Python passes a live `Awaitable` and a tuple, holding the interpreter; what is unpacked of that is borrowed.
     unsafe {
         let name = c"throw".as_ptr();
         if ffi::PyArg_UnpackTuple(arguments, name, 1, 3, &raw mut kind, &raw mut value, &raw mut trace) == 0 {
             return ptr::null_mut();
         }
-        drop(ready_source(Python::assume_attached(), object));
+        drop(left(Python::assume_attached(), object));
         if ffi::PyExceptionInstance_Check(kind) != 0 {
             ffi::PyErr_SetObject(ffi::Py_TYPE(kind).cast(), kind);
         } else if ffi::PyExceptionClass_Check(kind) != 0 {

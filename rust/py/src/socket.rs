@@ -15,8 +15,10 @@ use crate::errors::value_error;
 use crate::raw::with_bytes;
 use crate::tls::TlsContext;
 
-/// What a read returns at the end of the stream.
-const END: isize = -1;
+/// What a read returns: whether there is something for the owner of the connection, or the end of the stream.
+const NOTHING: i8 = 0;
+const MORE: i8 = 1;
+const END: i8 = -1;
 
 /// Where reads go. One serves all sockets of a loop: what a read brought is used up before the next begins. Python
 /// never sees its memory, so that nothing can change it meanwhile.
@@ -70,16 +72,22 @@ impl Socket {
         connection: &Bound<'_, Connection>,
         buffer: &Bound<'_, ReadBuffer>,
         now: f64,
-    ) -> PyResult<isize> {
+    ) -> PyResult<i8> {
         let py = connection.py();
-        let mut connection = connection.try_borrow_mut()?;
-        let mut feed = connection.feed(py, now)?;
-        let received = self
-            .socket
-            .receive(&mut buffer.try_borrow_mut()?.bytes, |data| feed(data));
-        match received.map_err(|error| raised(py, &error))? {
-            Received::Bytes(count) => Ok(count.cast_signed()),
-            Received::WouldBlock => Ok(0),
+        let received = {
+            let mut connection = connection.try_borrow_mut()?;
+            let mut feed = connection.feed(py, now)?;
+            self.socket
+                .receive(&mut buffer.try_borrow_mut()?.bytes, |data| feed(data))
+                .map_err(|error| raised(py, &error))?
+        };
+        match received {
+            Received::Bytes(_) => Ok(if Connection::deliver(connection)? {
+                MORE
+            } else {
+                NOTHING
+            }),
+            Received::WouldBlock => Ok(NOTHING),
             Received::End => Ok(END),
         }
     }

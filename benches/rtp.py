@@ -34,6 +34,7 @@ from suite.programs import (
     RunFailed,
     build,
     core_times,
+    cores,
     pin,
     program,
     wait_for_quiet,
@@ -59,6 +60,8 @@ CHUNK_BYTES, CHUNKS_PER_S, CHUNK_INTERVAL_US = {"mu-law": 1600, "s16": 9600}, 5,
 CONTEXTS_PER_SOCKET = 20
 # As the pacing thread asks for.
 PACER_PRIORITY = 50
+# Above every sender, below what the kernel runs there for itself.
+WITNESS_PRIORITY = PACER_PRIORITY + 10
 # The worst of a run is spoilt by whatever else runs for a moment.
 RTP_QUIET_WAIT_S = 10.0
 # What takes longer than twice its time, or hangs, is ended.
@@ -79,6 +82,9 @@ class Sample:
         late_p99_us: Of a hundred packets 99 did.
         late_max_us: All did.
         delta_max_us: The longest time between two packets of a stream.
+        wake_max_us: How late the machine itself woke a thread on the sender's core, at worst; None where none that runs
+            before every sender is allowed.
+        wakes_late: How often that was over a millisecond.
         skipped: Timestamps that went on by more than one packet, as after a stall.
         others_percent: Of the sender's core, what other programs took meanwhile.
     """
@@ -92,6 +98,8 @@ class Sample:
     late_p99_us: float
     late_max_us: float
     delta_max_us: float
+    wake_max_us: float | None
+    wakes_late: int | None
     skipped: int
     others_percent: float
 
@@ -126,6 +134,11 @@ def measure(*, short: bool, repetitions: int | None) -> dict[str, Any]:
         )
     if missing:
         section["note"] += f" Not possible on this machine: {'; '.join(dict.fromkeys(missing))}."
+    if any(cell["wake_max_us"] is None for cell in section["cells"]):
+        section["note"] += (
+            f" What the machine itself held up is not known, since SCHED_FIFO with priority {WITNESS_PRIORITY} is not "
+            "allowed here: a disturbed run does not show."
+        )
     return section
 
 
@@ -185,6 +198,7 @@ class Stage:
             plan = {"streams": condition.count, "first_ssrc": FIRST_SSRC, "ports": min(PORTS, condition.count)}
             plan |= {"payload_type": 0, "step": FRAMES, "clock_rate": CLOCK_RATE, "silence": SILENCE}
             plan |= {"source": order["source"], "block_bytes": order["block_bytes"], "limit_s": limit_s}
+            plan |= {"cores": cores(), "priority": WITNESS_PRIORITY}
             receiver = programs.enter_context(running("rtp_receiver", plan))
             order["ports"] = answer(receiver)["ports"]
             (busy, ticks), spent_s = core_times()[-1], children_s()
@@ -326,6 +340,8 @@ def sample(report: dict[str, Any], figures: dict[str, Any]) -> Sample:
     packets = figures.get("packets") or sum(stream["packets"] for stream in streams)
     pacer_s = figures.get("pacer_cpu_s")
     jitters = sorted(stream["jitter_max_us"] for stream in streams)
+    # The sender's core comes last.
+    wakes = (report["wakes"] or [{"worst_us": None, "late": None}])[-1]
     return Sample(
         packet_cpu_us=figures["cpu_s"] / packets * 1e6,
         pacer_cpu_us=None if pacer_s is None else pacer_s / packets * 1e6,
@@ -336,18 +352,23 @@ def sample(report: dict[str, Any], figures: dict[str, Any]) -> Sample:
         late_p99_us=late["p99"],
         late_max_us=late["max"],
         delta_max_us=max(stream["delta_max_us"] for stream in streams),
+        wake_max_us=wakes["worst_us"],
+        wakes_late=wakes["late"],
         skipped=sum(stream["skipped"] for stream in streams),
         others_percent=figures["others_percent"],
     )
 
 
 def cell(sender: Sender, condition: Streams, samples: Sequence[Sample]) -> dict[str, Any]:
-    """Returns what is reported of a pair, for the names of ``RTP_QUANTITIES``."""
+    """Returns what is reported of a pair, for the names of ``RTP_QUANTITIES``; None of what was not measured.
+
+    ``runs`` has each run by itself, so that one that was disturbed can be told from the others.
+    """
     figures: dict[str, Any] = {"stack": sender.name, "condition": condition.label, "n": len(samples)}
+    figures["runs"] = [dataclasses.asdict(sample) for sample in samples]
     for name in RTP_QUANTITIES:
         values = [getattr(sample, name) for sample in samples]
-        if None not in values:
-            figures[name] = spread(values)
+        figures[name] = None if None in values else spread(values)
     return figures
 
 
@@ -368,7 +389,8 @@ def main() -> None:
             sys.exit(str(error))
     tell_report(made)
     for name, title in RTP_QUANTITIES.items():
-        print(f"{title}: {number(getattr(found, name))}")
+        value = getattr(found, name)
+        print(f"{title}: {'not measured' if value is None else number(value)}")
 
 
 def tell_report(made: Stage) -> None:
@@ -382,6 +404,7 @@ def tell_report(made: Stage) -> None:
     shares = (f"{share:.0%} {number(quantile(jitters, share))}" for share in (0.5, 0.9, 0.99, 1))
     print(f"worst jitter of each stream, us: {', '.join(shares)}")
     print(f"lateness of all packets, us: {made.report['late_us']}; reports {made.report['reports']}")
+    print(f"wakes of the machine itself, by core: {made.report['wakes']}")
     print(f"sender: {made.figures}")
 
 

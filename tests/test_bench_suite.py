@@ -290,13 +290,14 @@ RECEIVED = {
     "late_max_us": 300.0,
 }
 SENT = {"cpu_s": 0.0004, "others_percent": 2.0}
+WAKES = [{"core": core, "worst_us": 900.0 + 500 * core, "late": core} for core in (0, 1)]
 LATE = {"p50": 30.0, "p99": 90.0, "p999": 200.0, "max": 300.0}
 
 
 def received(**parts):
     """A report of two streams of a second, the first with these parts."""
     streams = [RECEIVED | {key: part for key, part in parts.items() if key in RECEIVED}, RECEIVED]
-    whole = {"streams": streams, "late_us": LATE, "strangers": 0, "dropped": 0, "reports": 3}
+    whole = {"streams": streams, "late_us": LATE, "wakes": WAKES, "strangers": 0, "dropped": 0, "reports": 3}
     return whole | {key: part for key, part in parts.items() if key in whole}
 
 
@@ -309,6 +310,8 @@ class TestRtp:
         assert found.streams_per_core == pytest.approx(5000)
         assert (found.jitter_max_us, found.jitter_mean_us, found.delta_max_us, found.skipped) == (400, 30, 21_000, 2)
         assert (found.late_p50_us, found.late_p99_us, found.late_max_us) == (30, 90, 300)
+        # Of the core that the sender has.
+        assert (found.wake_max_us, found.wakes_late) == (1400, 1)
 
     def test_silence_that_was_sent_between_is_no_audio(self):
         rtp.check_report(received(packets=54, silent=3, padded=1), 50)
@@ -340,7 +343,21 @@ class TestRtp:
             key: pytest.approx(cost) for key, cost in zip(("median", "min", "max"), (4, 2, 9), strict=True)
         }
         assert (cell["stack"], cell["condition"], cell["n"]) == ("aiortp, paced", "1000 streams", 3)
-        assert RTP_QUANTITIES.keys() - cell.keys() == {"pacer_cpu_us"}
+        assert {name for name in RTP_QUANTITIES if cell[name] is None} == {"pacer_cpu_us"}
+        assert [(run["packet_cpu_us"], run["wake_max_us"]) for run in cell["runs"]] == [
+            (pytest.approx(cost), 1400) for cost in (2, 4, 9)
+        ]
+
+    def test_a_machine_that_may_not_be_watched_is_told_of(self, monkeypatch):
+        unwatched = [rtp.sample(received(wakes=None), SENT)]
+        cells = [rtp.cell(FIFO, THOUSAND, unwatched)]
+        assert (cells[0]["wake_max_us"], cells[0]["wakes_late"]) == (None, None)
+        section = {"title": RTP.title, "note": RTP.note, "failures": [], "cells": cells}
+        monkeypatch.setattr(rtp, "build", lambda _: None)
+        monkeypatch.setattr(rtp, "program", lambda _: "true")
+        monkeypatch.setattr(rtp, "measure_group", lambda *_, **__: section)
+        assert "What the machine itself held up is not known" in rtp.measure(short=True, repetitions=1)["note"]
+        assert "machine not watched" in page.runs(section)
 
     def test_a_short_run_has_every_sender_but_the_one_for_a_single_stream(self):
         short, full = RTP.pairs(short=True), RTP.pairs(short=False)
@@ -384,6 +401,9 @@ class TestRtp:
         text = " ".join(shown.texts)
         assert "aiortp, paced" in text
         assert "Worst jitter (RFC 3550) of any stream at any time, us" in text
+        assert "Worst wake of the machine itself on the sender's core meanwhile, us" in text
+        assert "Each run: worst jitter, and worst wake of the machine itself, us" in text
+        assert "(1,400)" in text
         assert "wanted ≥ 2,000" in text
 
 

@@ -63,6 +63,11 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
+/// Nanoseconds since 1970: the clock by which the kernel notes the arrival of a packet.
+pub fn unix_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Realtime))
+}
+
 /// CPU time of this process with all of its threads, user and system, in seconds.
 pub fn cpu_s() -> f64 {
     nanoseconds(clock_gettime(ClockId::ProcessCPUTime)) as f64 * 1e-9

@@ -200,6 +200,8 @@ RTP_QUANTITIES = {
     "packet_cpu_us": "CPU time of the sender per packet, us",
     "pacer_cpu_us": "CPU time of the pacing thread per packet, us",
     "jitter_max_us": "Worst jitter (RFC 3550) of any stream at any time, us",
+    "wake_max_us": "Worst wake of the machine itself on the sender's core meanwhile, us",
+    "wakes_late": "Such wakes that were over 1 ms late",
     "jitter_p99_us": "Worst jitter of a stream, 99th percentile of the streams, us",
     "jitter_mean_us": "Jitter, mean of all streams and packets, us",
     "late_p50_us": "Lateness of a packet, median, us",
@@ -261,7 +263,9 @@ RTP = StreamGroup(
     "kernel and loopback included; in the rows from the wire also that of receiving the audio over WebSocket, in "
     "chunks of 200 ms: as mu-law, which the server is asked for, or as s16 at 24 kHz, decoded, resampled and encoded "
     "here. Times are the kernel's, at the receiver, which compared all audio. Lateness is against the "
-    "earliest packet of the stream. Slots are skipped after a stall, and where no audio was there.",
+    "earliest packet of the stream. Slots are skipped after a stall, and where no audio was there. On the "
+    "sender's core a thread above it that only wakes each millisecond tells what the machine itself held up: a pause "
+    "is in every sender's jitter with about an eighth of its length.",
     {
         HUNDRED: _MANY,
         THOUSAND: _MANY,

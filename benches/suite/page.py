@@ -102,10 +102,12 @@ def runs(section: dict[str, Any]) -> str:
     cells = Cells(section)
     parts = []
     for quantity, title in QUANTITIES.items():
-        if not any(quantity in cell for cell in section["cells"]):
+        if not any(cell.get(quantity) for cell in section["cells"]):
             continue
         plot = f'<div class="scroll">{dots(cells, quantity, title)}</div>' if quantity in PLOTTED else ""
         parts.append(f"<h3>{title}</h3>{plot}{spreads(cells, quantity)}")
+    if any("runs" in cell for cell in section["cells"]):
+        parts.append(f"<h3>Each run: worst jitter, and worst wake of the machine itself, us</h3>{each_run(cells)}")
     busy = [(cell, cell.get("load_busy", 0)) for cell in section["cells"]]
     limited = [f"{cell['stack']} at {cell['condition']}" for cell, share in busy if share > LIMITED_BY_LOAD]
     if limited:
@@ -141,6 +143,28 @@ def spreads(cells: Cells, quantity: str) -> str:
         f"<details><summary>Figures, and {how} {escape(base)}</summary>"
         f'<div class="scroll"><table><tr><th></th>{columns}</tr>{"".join(body)}</table></div></details>'
     )
+
+
+def each_run(cells: Cells) -> str:
+    """A table as that of ``spreads``: of each run of RTP its worst jitter, and how far the machine had a part in it."""
+    columns = "".join(f"<th>{escape(condition)}</th>" for condition in cells.conditions)
+    body = []
+    for stack in cells.stacks:
+        body.append(f'<tr class="{kind(stack)}"><th>{escape(stack)}</th>')
+        for condition in cells.conditions:
+            taken = (cells.get(stack, condition) or {"runs": []})["runs"]
+            lines = "<br>".join(f"<b>{number(run['jitter_max_us'])}</b> {wake(run)}" for run in taken)
+            body.append(f"<td>{lines}</td>")
+        body.append("</tr>")
+    return (
+        "<details><summary>All runs, disturbed ones too</summary>"
+        f'<div class="scroll"><table><tr><th></th>{columns}</tr>{"".join(body)}</table></div></details>'
+    )
+
+
+def wake(run: dict[str, Any]) -> str:
+    worst = run["wake_max_us"]
+    return "<small>(machine not watched)</small>" if worst is None else f"<small>({number(worst)})</small>"
 
 
 def rows(table: list[dict[str, Any]]) -> str:

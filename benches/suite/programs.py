@@ -178,11 +178,16 @@ class Stage:
         return figures
 
 
+def cores() -> list[int]:
+    """Returns the cores that are used: the server's, and where there are enough behind it the client's."""
+    return [SERVER_CORE, CLIENT_CORE] if (os.cpu_count() or 1) > CLIENT_CORE else [SERVER_CORE]
+
+
 def pin(core: int) -> Callable[[], None]:
     """Returns what puts a fresh process on a core of its own, where there are enough."""
 
     def place() -> None:
-        if (os.cpu_count() or 1) > CLIENT_CORE:
+        if len(cores()) > 1:
             os.sched_setaffinity(0, {core})
 
     return place
@@ -203,8 +208,8 @@ def wait_for_quiet(limit_s: float = QUIET_WAIT_S) -> None:
 
 
 def core_times() -> list[tuple[int, int]]:
-    """Returns busy and all ticks of the two cores that are used."""
-    names = {f"cpu{SERVER_CORE}", f"cpu{CLIENT_CORE}"}
+    """Returns busy and all ticks of the cores that are used."""
+    names = {f"cpu{core}" for core in cores()}
     fields = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
     ticks = [[int(tick) for tick in field[1:9]] for field in fields if field and field[0] in names]
     return [(sum(tick) - tick[3] - tick[4], sum(tick)) for tick in ticks]

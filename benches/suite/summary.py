@@ -66,7 +66,5 @@ class Cells:
             own, native = (self.value(name, condition, "p50_us", kind) for name in (stack, DECODE.name))
             # What is as fast as the native client is within the noise around 0, where no ratio means anything.
             return None if own is None or native is None else max(own - native, 1.0)
-        if cell is None or quantity not in cell:
-            return None
-        figure: float = cell[quantity][kind]
-        return figure
+        figures: dict[str, float] | None = (cell or {}).get(quantity)
+        return figures[kind] if figures else None

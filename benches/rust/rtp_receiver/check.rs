@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::receiver::Receiver;
 use crate::stream::{Expected, Packet, Stream};
+use crate::witness::{self, Wake};
 
 const SSRC: u32 = 0xffff_fff0;
 const FRAMES: u32 = 160;
@@ -26,6 +27,7 @@ pub(crate) fn check() -> io::Result<()> {
         blocks,
     };
     jitter(&expected)?;
+    wakes()?;
     counts(expected)
 }
 
@@ -88,6 +90,17 @@ fn jitter(expected: &Expected) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("late by {late:?} ns")))
+}
+
+/// Wakes from before the first packet to behind the last; of the first and the last that count a part is outside.
+fn wakes() -> io::Result<()> {
+    let late_us = [9000, 1500, 20, 1000, 1001, 3000, 9000];
+    let wakes = (0..).zip(late_us).map(|(number, late_us)| Wake {
+        due_ns: number * 10_000_000,
+        late_ns: late_us * 1000,
+    });
+    let found = witness::report(1, &wakes.collect::<Vec<_>>(), (11_000_000, 51_000_000));
+    compare("wakes", &found, &json!({"core": 1, "worst_us": 3000.0, "late": 3}))
 }
 
 /// Two streams over a socket: one whole, with a pause, over the wrap of both counters; one with every fault.

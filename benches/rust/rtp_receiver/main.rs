@@ -10,15 +10,17 @@
 //! * `payload_type`, `step` (of the timestamps, from packet to packet), `clock_rate`, `silence` (a byte)
 //! * `source`, `block_bytes`: a file of blocks of audio that take turns from stream to stream; each stream repeats its
 //!   own. An empty name compares nothing
+//! * `cores`, `priority`: each of these cores has a witness, under `SCHED_FIFO` with that priority
 //! * `limit_s`: after so many seconds it gives up
 //!
 //! It prints `{"ports"}` when it listens and, when its standard input ends, what came: see `report` of the receiver and
-//! of a stream. `--self` as the only argument compares what it finds with what is known to be sent.
+//! of a stream, and in `wakes` that of each witness; null where the system allows none. `--self` as the only argument compares what it finds with what is known to be sent.
 
 mod batch;
 mod check;
 mod receiver;
 mod stream;
+mod witness;
 
 use std::fs;
 use std::io::{self, Read};
@@ -32,6 +34,7 @@ use voxwire_benches::process::{Plan, tell};
 
 use crate::receiver::Receiver;
 use crate::stream::Expected;
+use crate::witness::Witness;
 
 const TURN: Duration = Duration::from_millis(5);
 
@@ -57,8 +60,14 @@ fn main() -> io::Result<()> {
         blocks,
     };
     let mut receiver = Receiver::new(expected, plan.number("streams"), plan.number("ports"))?;
-    tell(&json!({"ports": receiver.ports()?}))?;
     let is_over = Arc::new(AtomicBool::new(false));
+    let priority = plan.number("priority") as u8;
+    let witnesses: Vec<_> = plan
+        .numbers("cores")
+        .into_iter()
+        .map(|core| Witness::start(core, priority, is_over.clone()))
+        .collect();
+    tell(&json!({"ports": receiver.ports()?}))?;
     let told = is_over.clone();
     thread::spawn(move || {
         let _ = io::stdin().read_to_end(&mut Vec::new());
@@ -69,7 +78,12 @@ fn main() -> io::Result<()> {
         let was_over = is_over.load(Ordering::Acquire);
         receiver.drain()?;
         if was_over {
-            return tell(&receiver.report());
+            let mut report = receiver.report();
+            let wakes = witnesses
+                .into_iter()
+                .map(|witness| witness.report(receiver.arrivals_ns()));
+            report["wakes"] = json!(wakes.collect::<io::Result<Option<Vec<_>>>>()?);
+            return tell(&report);
         }
         thread::sleep(TURN);
     }

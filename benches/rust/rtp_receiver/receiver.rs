@@ -23,6 +23,8 @@ pub(crate) struct Receiver {
     batch: Batch,
     strangers: u64,
     reports: u64,
+    /// Of the first packet and of the last.
+    arrivals_ns: (u64, u64),
     /// By each socket's queue.
     dropped: Vec<u32>,
 }
@@ -44,6 +46,7 @@ impl Receiver {
             batch: Batch::new(),
             strangers: 0,
             reports: 0,
+            arrivals_ns: (u64::MAX, 0),
             dropped: vec![0; ports],
         })
     }
@@ -59,7 +62,11 @@ impl Receiver {
         for ((rtp, rtcp), dropped) in self.sockets.iter().zip(&mut self.dropped) {
             let so_far = self.batch.receive(rtp, |data, arrival_ns| {
                 match Packet::parse(data, &self.expected, self.streams.len()) {
-                    Some(packet) => self.streams[packet.stream].take(&packet, arrival_ns, &self.expected),
+                    Some(packet) => {
+                        let (first_ns, last_ns) = self.arrivals_ns;
+                        self.arrivals_ns = (first_ns.min(arrival_ns), last_ns.max(arrival_ns));
+                        self.streams[packet.stream].take(&packet, arrival_ns, &self.expected);
+                    }
                     None => self.strangers += 1,
                 }
             })?;
@@ -67,6 +74,11 @@ impl Receiver {
             self.batch.receive(rtcp, |_, _| self.reports += 1)?;
         }
         Ok(())
+    }
+
+    /// When the first packet came and when the last, in nanoseconds since 1970.
+    pub(crate) fn arrivals_ns(&self) -> (u64, u64) {
+        self.arrivals_ns
     }
 
     /// What came: of each stream, and of all packets how late they were, in microseconds.

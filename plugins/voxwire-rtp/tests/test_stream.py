@@ -20,6 +20,7 @@ from rtp_wire import (
     MULAW,
     SILENCE,
     Receiver,
+    SenderReport,
     Sending,
     await_true,
     break_socket,
@@ -277,6 +278,33 @@ def test_every_digit_has_its_number(receiver):
         sending.sink.send_digits(DIGITS, duration_ms=20, pause_ms=30)
         receiver.wait(lambda: len(events(receiver.packets)) == 16, "digits do not come")
     assert [parse_event(event[0])[0] for event in events(receiver.packets)] == list(range(16))
+
+
+@pytest.mark.parametrize("idle", ["silence", "gap"])
+@undisturbed
+def test_a_close_ends_the_digit_that_is_being_sent(receiver, idle):
+    with Sending(f"rtp://{receiver.address}?telephone_event=101&idle={idle}") as sending:
+        sending.sink.send_digits("59", duration_ms=5000)
+        receiver.wait_packets(4)
+        sending.count(800)
+    receiver.wait_goodbye()
+    packets = receiver.packets
+    # Neither the second digit nor audio.
+    (event,) = events(packets)
+    assert event == packets
+    assert {sequence for sequence, _ in steps(packets)} == {1}
+    assert [packet.marker for packet in packets] == [True] + [False] * (len(packets) - 1)
+    told = [parse_event(packet) for packet in packets]
+    assert {code for code, *_ in told} == {5}
+    assert [end for _, end, *_ in told] == [False] * (len(told) - 3) + [True] * 3
+    # It has lasted for one packet more than was told before.
+    durations = [duration for *_, duration in told]
+    assert durations == [*range(160, 160 * (len(told) - 2) + 1, 160), durations[-1], durations[-1]]
+    (report,) = receiver.of(SenderReport)
+    assert report.packets == len(packets)
+    # The goodbye: 0.3 s behind the last packet, which began a slot after what it says it lasted.
+    passed = (report.timestamp - packets[0].timestamp) % 2**32
+    assert passed >= durations[-1] + 160 + 0.28 * 8000
 
 
 def test_a_wrong_digit_says_what_is_right(receiver):

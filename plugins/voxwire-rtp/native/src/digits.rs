@@ -43,6 +43,23 @@ impl Digits {
         self.waiting.push_back(digit);
     }
 
+    /// What waits is dropped, and the digit that is being sent ends with its next packet, whose repetitions follow.
+    pub(crate) fn release(&mut self) {
+        self.waiting.clear();
+        self.current = self
+            .current
+            .filter(|digit| self.elapsed < digit.slots + END_PACKETS - 1);
+        if let Some(digit) = &mut self.current {
+            digit.slots = digit.slots.min(self.elapsed + 1);
+            digit.pause_slots = 0;
+        }
+    }
+
+    /// A digit has begun whose time, with the pause behind it, is not over.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.current.is_some()
+    }
+
     /// What the next slot carries; `frames` is the length of a slot.
     pub(crate) fn next(&mut self, frames: u64) -> Due {
         if self.current.is_none() {

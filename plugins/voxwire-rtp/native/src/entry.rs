@@ -27,8 +27,8 @@ pub(crate) struct Entry {
     pub(crate) sender: Sender,
     pub(crate) destination: Destination,
     peer: Peer,
-    /// When the goodbye is due; nothing else is sent any more.
-    pub(crate) goodbye_ns: Option<u64>,
+    /// Nothing more is sent but the end of a digit that has begun, and a goodbye.
+    pub(crate) closing: bool,
     /// Turns that it missed because its queue was in use.
     pub(crate) missed: u32,
     /// When the first and the last of the packets were refused, since one was not.
@@ -45,7 +45,7 @@ impl Entry {
             sender,
             destination: Destination::from(peer.rtp),
             peer,
-            goodbye_ns: None,
+            closing: false,
             missed: 0,
             refused_ns: None,
             lost: false,
@@ -81,19 +81,27 @@ impl Entry {
 
     /// The stream is to end; true where that is at once.
     pub(crate) fn close(&mut self, now_ns: u64) -> bool {
-        let last_sent_ns = self.sender.last_sent_ns().filter(|_| self.peer.rtcp.is_some());
-        self.goodbye_ns = Some(last_sent_ns.map_or(now_ns, |last_sent_ns| last_sent_ns + GOODBYE_AFTER_NS));
+        self.closing = true;
+        self.sender.release_digits();
         self.leave(now_ns)
+    }
+
+    /// There is nothing more to send in its turns.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.lost || (self.closing && !self.sender.is_sending_digit())
     }
 
     /// A report is due.
     pub(crate) fn owes_report(&self, now_ns: u64) -> bool {
-        self.goodbye_ns.is_none() && !self.lost && self.sender.owes_report(now_ns)
+        !self.closing && !self.lost && self.sender.owes_report(now_ns)
     }
 
     /// Says goodbye where that is due; true once there is nothing left to do.
     pub(crate) fn leave(&mut self, now_ns: u64) -> bool {
-        let due = self.goodbye_ns.is_some_and(|goodbye_ns| now_ns >= goodbye_ns);
+        let last_sent_ns = self.sender.last_sent_ns().filter(|_| self.peer.rtcp.is_some());
+        let due = self.closing
+            && self.is_silent()
+            && last_sent_ns.is_none_or(|last_sent_ns| now_ns >= last_sent_ns + GOODBYE_AFTER_NS);
         if due && self.sender.is_heard_of() {
             self.report(now_ns, true);
         }

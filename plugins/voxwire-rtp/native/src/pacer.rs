@@ -257,7 +257,7 @@ impl<'a> Pacer<'a> {
         }
         let mut leaving = false;
         for entry in list {
-            leaving |= entry.goodbye_ns.is_some();
+            leaving |= entry.closing;
             if entry.owes_report(now_ns) {
                 entry.report(now_ns, false);
             }
@@ -338,12 +338,14 @@ impl Work<'_> {
     }
 }
 
-/// Gives a stream its turn; one that is leaving or lost has nothing to send.
+/// Gives a stream its turn. One that is leaving obeys no more: it only ends what it has begun.
 fn give_turn(entry: &mut Entry, mut turn: Turn, bytes: &mut Vec<u8>) -> Slot {
-    if entry.goodbye_ns.is_some() || entry.lost {
+    if entry.is_silent() {
         return Slot::EMPTY;
     }
-    entry.obey(turn.now_ns);
+    if !entry.closing {
+        entry.obey(turn.now_ns);
+    }
     turn.paused = entry.stream.paused();
     entry.sender.pass(&turn, &entry.stream.queue, bytes)
 }

@@ -138,9 +138,9 @@ impl Registry {
 }
 
 impl Registration {
-    /// Ends the stream: nothing more is sent but a goodbye where one is owed, for which this waits. The last one ends
-    /// the thread. False where the thread has not let go of the stream in time: it still has its sockets then, and is
-    /// not waited for any longer. In a child of its process nothing happens.
+    /// Ends the stream: nothing more is sent but the end of a digit and a goodbye where they are owed, for which this
+    /// waits. The last one ends the thread. False where the thread has not let go of the stream in time: it still has
+    /// its sockets then, and is not waited for any longer. In a child of its process nothing happens.
     pub fn close(mut self) -> bool {
         if !self.stream.process.is_current() {
             return true;

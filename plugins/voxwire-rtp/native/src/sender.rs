@@ -108,6 +108,17 @@ impl Sender {
         self.digits.push(digit);
     }
 
+    /// No digit begins any more, and the one that has begun ends with the next slot: without its end, which is sent three
+    /// times as that of any other (RFC 4733 2.5.1.4), the receiver would hear it on.
+    pub fn release_digits(&mut self) {
+        self.digits.release();
+    }
+
+    /// A digit that has begun is not over. Once they are released its slots carry the end and nothing else.
+    pub fn is_sending_digit(&self) -> bool {
+        self.digits.is_sending()
+    }
+
     // --- slots ---
 
     /// Passes one slot and puts its packet, where there is one, behind what is in `bytes`. What became of the packet is

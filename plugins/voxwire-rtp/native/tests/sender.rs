@@ -4,6 +4,7 @@ mod room;
 
 use proptest::prelude::*;
 use room::{Line, START_NS, Seen, markers, settings};
+use voxwire_rtp::digits::Digit;
 use voxwire_rtp::packet::Coding;
 use voxwire_rtp::rtcp::{Cname, Compound, Ntp, Packet, ROOM_BYTES};
 use voxwire_rtp::settings::{Idle, Settings};
@@ -192,6 +193,51 @@ fn a_clear_takes_effect_in_the_next_slot() {
     line.write(9, 160);
     assert_eq!(line.next().expect("audio").payload[0], 9);
     assert_eq!(line.queue.position().xruns, 0, "a clear is no underrun");
+}
+
+#[test]
+fn a_digit_that_is_released_ends_three_times_wherever_it_was() {
+    let digit = |code| Digit {
+        code,
+        slots: 5,
+        pause_slots: 4,
+    };
+    for passed in 0..=9 {
+        let mut line = Line::new(settings());
+        line.sender.push_digit(digit(7));
+        line.sender.push_digit(digit(8));
+        let mut packets: Vec<Seen> = line.take(passed).into_iter().flatten().collect();
+        line.sender.release_digits();
+        // Of three ends those that are missing, and nothing else.
+        let left = if passed == 0 {
+            0
+        } else {
+            7_usize.saturating_sub(passed).min(3)
+        };
+        for _ in 0..left {
+            assert!(line.sender.is_sending_digit());
+            packets.extend(line.next());
+        }
+        assert!(!line.sender.is_sending_digit(), "{passed} slots had passed");
+        assert!(
+            (1000..)
+                .zip(&packets)
+                .all(|(sequence, packet)| packet.sequence == sequence)
+        );
+        let events: Vec<&Seen> = packets.iter().filter(|packet| packet.payload_type == 101).collect();
+        assert!(
+            events
+                .iter()
+                .all(|packet| (packet.timestamp, packet.payload[0]) == (50_000, 7))
+        );
+        let ends: Vec<u16> = events
+            .iter()
+            .filter(|packet| packet.payload[1] & 0x80 != 0)
+            .map(|packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]]))
+            .collect();
+        let frames = 160 * (passed as u16 + 1).min(5);
+        assert_eq!(ends, if passed == 0 { vec![] } else { vec![frames; 3] });
+    }
 }
 
 #[test]

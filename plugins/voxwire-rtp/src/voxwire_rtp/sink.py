@@ -152,7 +152,10 @@ class RtpSink:
         self._open().resume()
 
     def close(self) -> None:
-        """Stops at once, and says BYE where something was sent: 0.3 s after the last packet."""
+        """Stops at once, ends the digit that is being sent, and says BYE where something was sent.
+
+        A digit ends within three packets; BYE comes 0.3 s after the last packet.
+        """
         if self._stream is not None and not self._stream.close():
             _logger.warning("%s is closed, but the thread that sends has not let go of it within 2 s", self._name)
 

@@ -19,7 +19,7 @@ from test_client_tls import serving
 from test_transport import PATIENCE_S, Notes, run
 
 from voxwire.exceptions import ConnectError, ConnectionLost, ConnectTimeout
-from voxwire.protocol import Closed, Connection, ReadBuffer, Socket, TlsContext
+from voxwire.protocol import Closed, Connection, ReadBuffer, Reader, Socket, TlsContext
 from voxwire.transport import Endpoint, Transport, attach_socket, connect
 from voxwire.transport.channel import Channel, can_watch
 
@@ -328,57 +328,77 @@ def test_what_a_loop_can_watch() -> None:
             assert can_watch(loop)
 
 
+def reader(
+    sock: socket.socket, connection: Connection, *, size: int, now_s: float = 1.0
+) -> tuple[Socket, Reader, list[object]]:
+    """Returns socket, reader and what that tells: numbers and errors."""
+    told: list[object] = []
+
+    def tell(came: int, error: Exception | None) -> None:
+        told.append(came if error is None else error)
+
+    link = Socket(sock.fileno())
+    return link, Reader(link, connection, ReadBuffer(size), lambda: now_s, tell), told
+
+
 class TestNative:
     def test_a_read_goes_to_the_core_where_it_lies(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.settimeout(0)
-            link, buffer = Socket(ours.fileno()), ReadBuffer(16)
             server = Connection("server", messages=False, ping_interval_s=None)
             client = Connection("client", messages=False, ping_interval_s=None)
-            assert link.receive(server, buffer, 0.0) == 0
+            link, read, told = reader(ours, server, size=16)
+            read()
+            assert told == []
             client.send_text("0123456789")
-            theirs.send(sent := client.poll_transmit() * 2)
-            assert len(sent) > 16
-            # Both say that there may be more for the owner; then nothing came.
-            assert [link.receive(server, buffer, 0.0) for _ in range(3)] == [1, 1, 0]
+            theirs.send(client.poll_transmit() * 2)
+            for _ in range(3):
+                read()
+            assert told == [1, 1]
             assert [event.data for event in server.poll_events()] == ["0123456789"] * 2
             theirs.send(b"abc")
             theirs.shutdown(socket.SHUT_WR)
-            assert link.receive_bytes(buffer) == (b"abc", False)
-            assert link.receive_bytes(buffer) == (b"", True)
-            assert link.receive(server, buffer, 0.0) == -1
+            assert link.receive_bytes(ReadBuffer(16)) == (b"abc", False)
+            assert link.receive_bytes(ReadBuffer(16)) == (b"", True)
+            read()
+            assert told.pop() == -1
             link.close()
-            with pytest.raises(OSError, match="Bad file descriptor"):
-                link.receive(server, buffer, 0.0)
+            read()
+            assert isinstance(told.pop(), OSError)
 
-    def test_a_read_tells_whether_there_is_something_for_the_owner(self) -> None:
+    def test_a_read_tells_whether_there_is_something_to_be_seen_to(self) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.settimeout(0)
-            link, buffer = Socket(ours.fileno()), ReadBuffer(1024)
             client = Connection("client", batched=True, ping_interval_s=30.0, now=0.0)
-            timer_due = client.poll_timeout()
-            assert timer_due is not None
-            # Nobody looks at the clock yet.
-            theirs.send(b"\x8a\x00")
-            assert link.receive(client, buffer, 1.0) == 1
-            client.timer_due = timer_due
-            theirs.send(b"\x8a\x00")
-            assert link.receive(client, buffer, 1.0) == 0
-            client.timer_due = 100.0
-            theirs.send(b"\x8a\x00")
-            assert link.receive(client, buffer, 1.0) == 1
-            client.timer_due = timer_due
-            # A ping is to be answered.
-            theirs.send(b"\x89\x00")
-            assert link.receive(client, buffer, 1.0) == 1
-            assert client.poll_transmit()
-            theirs.send(b"\x81\x02{}")
-            assert link.receive(client, buffer, 1.0) == 0
-            theirs.send(b"\x88\x00")
-            assert link.receive(client, buffer, 1.0) == 1
+            link, read, told = reader(ours, client, size=1024)
+            due = client.poll_timeout()
+            assert due is not None
+            pong, ping, message, close = b"\x8a\x00", b"\x89\x00", b"\x81\x02{}", b"\x88\x00"
+            # At first nobody looks at the clock.
+            for timer_due, sent, expected in (
+                (None, pong, [1]),
+                (due, pong, []),
+                (due + 100.0, pong, [1]),
+                (due, ping, [1]),
+                (due, message, []),
+            ):
+                client.timer_due = timer_due
+                theirs.send(sent)
+                read()
+                assert told == expected
+                told.clear()
+                client.poll_transmit()
+            theirs.send(close)
+            read()
+            assert told == [1]
             assert [type(event) for event in client.poll_events()] == [Closed]
+            # What the system has not taken is to be sent when it can.
+            link.send(bytes(1 << 20))
+            theirs.send(pong)
+            read()
+            assert told == [1, 1]
 
     def test_errors_of_the_system_have_their_classes(self) -> None:
         ours, theirs = socket.socketpair()
@@ -394,7 +414,9 @@ class TestNative:
         with ours, theirs:
             ours.settimeout(0)
             core = Connection("server", messages=False)
-            with pytest.raises(ValueError, match="now must be a finite number"):
-                Socket(ours.fileno()).receive(core, ReadBuffer(8), float("nan"))
+            _, read, told = reader(ours, core, size=8, now_s=float("nan"))
+            read()
+            assert isinstance(told[0], ValueError)
+            assert "now must be a finite number" in str(told[0])
         with pytest.raises(ValueError, match="size of 0 bytes"):
             ReadBuffer(0)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, final
 
@@ -65,12 +65,6 @@ class Socket:
 
     def __new__(cls, fileno: int, *, tls: TlsContext | None = None, server_name: str = "") -> Socket:
         """With ``tls`` the TLS handshake begins; ``server_name`` is what the certificate must name."""
-    def receive(self, connection: Connection, buffer: ReadBuffer, now: float) -> int:
-        """Reads once and hands what came to the connection, where it lies; audio goes on to the inboxes at once.
-
-        Returns 1 where the connection then has something for its owner: events, bytes to send, or a deadline before
-        ``timer_due``; 0 where it has not; -1 at the end of the stream, before which TLS may have brought something
-        still."""
     def receive_bytes(self, buffer: ReadBuffer) -> tuple[bytes, bool]:
         """Reads once; returns the plain bytes, and whether the stream has ended behind them."""
     def send(self, data: Buffer) -> int:
@@ -86,6 +80,25 @@ class Socket:
         """Bytes that wait for the system to take them: call :meth:`flush` when the socket can be written."""
     def close(self) -> None:
         """Forgets the descriptor, which may be closed then, and all that waits."""
+
+@final
+class Reader:
+    """What a loop calls for a socket that can be read: reads once and hands what came to the connection, where it lies.
+
+    Audio goes on to the inboxes of its contexts at once."""
+
+    def __new__(
+        cls,
+        socket: Socket,
+        connection: Connection,
+        buffer: ReadBuffer,
+        clock: Callable[[], float],
+        tell: Callable[[int, Exception | None], None],
+    ) -> Reader:
+        """``tell`` is called with 1 where there is something to be seen to: events, bytes to send, of the connection or
+        the socket, or a deadline before the connection's ``timer_due``; with -1 at the end of the stream, before which
+        TLS may have brought something still, or with what the read has raised."""
+    def __call__(self) -> None: ...
 
 # --- TLS ----------------------------------------------------------------------------------------------------------
 
@@ -492,7 +505,7 @@ class Connection:
     def timer_due(self) -> None: ...
     @timer_due.setter
     def timer_due(self, due: float | None) -> None:
-        """When ``handle_timeout`` will be called at the latest; see ``Socket.receive``."""
+        """When ``handle_timeout`` will be called at the latest; see ``Reader``."""
     def poll_timeout(self) -> float | None:
         """When ``handle_timeout`` is due, on the clock of ``now``."""
     # Commands of both roles.

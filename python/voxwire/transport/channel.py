@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
 from voxwire.exceptions import TlsError
-from voxwire.protocol import ReadBuffer, Socket
+from voxwire.protocol import ReadBuffer, Reader, Socket
 
 if TYPE_CHECKING:
     from voxwire.protocol import Connection, TlsContext
@@ -67,9 +67,7 @@ class Channel:
     """
 
     __slots__ = (
-        "_buffer",
         "_closing",
-        "_connection",
         "_fileno",
         "_high_bytes",
         "_link",
@@ -78,10 +76,8 @@ class Channel:
         "_owner",
         "_paused",
         "_peer",
-        "_receive",
-        "_secured",
+        "_reader",
         "_sock",
-        "_time",
         "_watches_reads",
         "_watches_writes",
     )
@@ -106,14 +102,10 @@ class Channel:
             self._peer = None
         self._fileno = sock.fileno()
         self._link = Socket(self._fileno, tls=tls, server_name=server_name)
-        self._receive = self._link.receive
         self._sock = sock
-        self._secured = tls is not None
         self._owner: Owner | None = owner
         self._loop = asyncio.get_running_loop()
-        self._time = self._loop.time
-        self._buffer = _read_buffer(self._loop, _READ_BYTES)
-        self._connection: Connection | None = None
+        self._reader: Reader | None = None
         self._high_bytes = 0
         self._paused = False
         self._closing = False
@@ -125,9 +117,8 @@ class Channel:
 
     def feed(self, connection: Connection) -> None:
         """Hands every later read to this core, in the native call that makes it."""
-        self._connection = connection
-        if connection.role == "server":
-            self._buffer = _read_buffer(self._loop, _SERVER_READ_BYTES)
+        buffer = _read_buffer(self._loop, _SERVER_READ_BYTES if connection.role == "server" else _READ_BYTES)
+        self._reader = Reader(self._link, connection, buffer, self._loop.time, self._handle_read)
 
     # --- as asyncio's transports
 
@@ -149,7 +140,7 @@ class Channel:
         """Reads."""
         if not self._watches_reads and not self._closing:
             self._watches_reads = True
-            self._loop.add_reader(self._fileno, self._handle_readable)
+            self._loop.add_reader(self._fileno, self._reader or self._read_bytes)
 
     def set_write_buffer_limits(self, high: int) -> None:
         """Sets the count of unsent bytes beyond which the owner is told to pause, and at a quarter to go on."""
@@ -210,29 +201,31 @@ class Channel:
 
     # --- the loop tells us
 
-    def _handle_readable(self) -> None:
+    def _read_bytes(self) -> None:
+        """Reads while no core is there to take it."""
         try:
-            if self._connection is None:
-                self._read_bytes()
-                return
-            came = self._receive(self._connection, self._buffer, self._time())
-            if came > 0:
-                self._owner.flush()  # type: ignore[union-attr] # there is one as long as reads are watched
-            elif came < 0:
+            data, ended = self._link.receive_bytes(_read_buffer(self._loop, _READ_BYTES))
+            self._watch_writes(self._link.unsent_bytes)
+            if data and self._owner is not None:
+                self._owner.handle_data(data)
+            if ended:
                 self._handle_end()
-            if self._secured:
-                # TLS answers by itself.
-                self._watch_writes(self._link.unsent_bytes)
         except Exception as error:  # noqa: BLE001 - as asyncio does: whatever fails here ends the socket, and is told
             self._fail(error)
 
-    def _read_bytes(self) -> None:
-        data, ended = self._link.receive_bytes(self._buffer)
-        self._watch_writes(self._link.unsent_bytes)
-        if data and self._owner is not None:
-            self._owner.handle_data(data)
-        if ended:
-            self._handle_end()
+    def _handle_read(self, came: int, failure: Exception | None) -> None:
+        """Sees to what the core cannot, after a read that went to it."""
+        if failure is not None:
+            self._fail(failure)
+            return
+        try:
+            if came < 0:
+                self._handle_end()
+            elif self._owner is not None:
+                self._owner.flush()
+            self._watch_writes(self._link.unsent_bytes)
+        except Exception as error:  # noqa: BLE001 - as asyncio does: whatever fails here ends the socket, and is told
+            self._fail(error)
 
     def _handle_end(self) -> None:
         if self._owner is not None:
@@ -287,7 +280,7 @@ class Channel:
         self._loop.call_soon(self._tell_lost, error)
 
     def _tell_lost(self, error: Exception | None) -> None:
-        owner, self._owner, self._connection = self._owner, None, None
+        owner, self._owner, self._reader = self._owner, None, None
         try:
             if owner is not None:
                 owner.connection_lost(error)

@@ -52,7 +52,7 @@ impl Host for PythonHost<'_> {
 pub(crate) struct Connection {
     core: Core,
     batched: bool,
-    /// What came with a read that the owner made by a [`Socket`](crate::socket::Socket), and was not for an inbox.
+    /// What came with a read that a [`Reader`](crate::socket::Reader) made, and was not for an inbox.
     undelivered: Vec<Py<PyAny>>,
     /// When the owner looks at the clock at the latest.
     timer_due: Option<f64>,

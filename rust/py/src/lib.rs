@@ -27,7 +27,7 @@ mod _core {
     #[pymodule_export]
     use crate::inbox::{AudioTally, Inbox};
     #[pymodule_export]
-    use crate::socket::{ReadBuffer, Socket};
+    use crate::socket::{ReadBuffer, Reader, Socket};
     #[pymodule_export]
     use crate::tls::TlsContext;
     use pyo3::prelude::*;

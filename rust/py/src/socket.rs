@@ -4,6 +4,7 @@
 //! busy thread for a whole switch interval of 5 ms (benches/choices/gil.py).
 
 use pyo3::exceptions::PyOSError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -15,7 +16,7 @@ use crate::errors::value_error;
 use crate::raw::with_bytes;
 use crate::tls::TlsContext;
 
-/// What a read returns: whether there is something for the owner of the connection, or the end of the stream.
+/// What a read tells: whether there is something to be seen to, or the end of the stream.
 const NOTHING: i8 = 0;
 const MORE: i8 = 1;
 const END: i8 = -1;
@@ -67,31 +68,6 @@ impl Socket {
         Ok(Self { socket })
     }
 
-    fn receive(
-        &mut self,
-        connection: &Bound<'_, Connection>,
-        buffer: &Bound<'_, ReadBuffer>,
-        now: f64,
-    ) -> PyResult<i8> {
-        let py = connection.py();
-        let received = {
-            let mut connection = connection.try_borrow_mut()?;
-            let mut feed = connection.feed(py, now)?;
-            self.socket
-                .receive(&mut buffer.try_borrow_mut()?.bytes, |data| feed(data))
-                .map_err(|error| raised(py, &error))?
-        };
-        match received {
-            Received::Bytes(_) => Ok(if Connection::deliver(connection)? {
-                MORE
-            } else {
-                NOTHING
-            }),
-            Received::WouldBlock => Ok(NOTHING),
-            Received::End => Ok(END),
-        }
-    }
-
     fn receive_bytes<'py>(&mut self, buffer: &Bound<'py, ReadBuffer>) -> PyResult<(Bound<'py, PyBytes>, bool)> {
         let py = buffer.py();
         let mut plain = Vec::new();
@@ -125,6 +101,84 @@ impl Socket {
 
     fn close(&mut self) {
         self.socket.close();
+    }
+}
+
+impl Socket {
+    /// Reads once; whether there is something for the owner of connection or socket then.
+    fn receive(&mut self, connection: &Bound<'_, Connection>, buffer: &mut [u8], now: f64) -> PyResult<i8> {
+        let py = connection.py();
+        let received = {
+            let mut connection = connection.try_borrow_mut()?;
+            let mut feed = connection.feed(py, now)?;
+            self.socket
+                .receive(buffer, |data| feed(data))
+                .map_err(|error| raised(py, &error))?
+        };
+        let has_more = match received {
+            Received::End => return Ok(END),
+            Received::Bytes(_) => Connection::deliver(connection)?,
+            Received::WouldBlock => false,
+        };
+        // TLS answers by itself.
+        Ok(if has_more || self.socket.unsent_bytes() > 0 {
+            MORE
+        } else {
+            NOTHING
+        })
+    }
+}
+
+/// What a loop calls for a socket that can be read: it reads once, and tells only what there is to be seen to.
+#[pyclass(frozen, module = "voxwire._core")]
+pub(crate) struct Reader {
+    socket: Py<Socket>,
+    connection: Py<Connection>,
+    buffer: Py<ReadBuffer>,
+    clock: Py<PyAny>,
+    tell: Py<PyAny>,
+}
+
+#[pymethods]
+impl Reader {
+    #[new]
+    fn new(
+        socket: Py<Socket>,
+        connection: Py<Connection>,
+        buffer: Py<ReadBuffer>,
+        clock: Py<PyAny>,
+        tell: Py<PyAny>,
+    ) -> Self {
+        Self {
+            socket,
+            connection,
+            buffer,
+            clock,
+            tell,
+        }
+    }
+
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        match self.receive(py) {
+            Ok(NOTHING) => Ok(()),
+            Ok(came) => self.tell.call1(py, (came, py.None())).map(drop),
+            Err(error) => self.tell.call1(py, (END, error)).map(drop),
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.connection)?;
+        visit.call(&self.clock)?;
+        visit.call(&self.tell)
+    }
+}
+
+impl Reader {
+    fn receive(&self, py: Python<'_>) -> PyResult<i8> {
+        let now = self.clock.call0(py)?.extract(py)?;
+        let mut socket = self.socket.try_borrow_mut(py)?;
+        let mut buffer = self.buffer.try_borrow_mut(py)?;
+        socket.receive(self.connection.bind(py), &mut buffer.bytes, now)
     }
 }
 

@@ -248,11 +248,20 @@ class Inbox:
         """What the batches count that none has been taken of."""
     def next_batch(self) -> Coroutine[Any, Any, list[Any]]:
         """The oldest batch, or what is left of it; waits for one. Raises RuntimeError where somebody waits already."""
+    def batches(self) -> Batches:
+        """Iterates over batches, as :meth:`next_batch`."""
     def __bool__(self) -> bool:
         """Something waits to be taken."""
     def __aiter__(self) -> Inbox: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]:
         """The oldest event, as :meth:`next_batch`."""
+
+@final
+class Batches:
+    """Made by :meth:`Inbox.batches`."""
+
+    def __aiter__(self) -> Batches: ...
+    def __anext__(self) -> Coroutine[Any, Any, list[Any]]: ...
 
 @final
 class Audio:

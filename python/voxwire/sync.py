@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from voxwire import client as asynchronous
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator
     from types import TracebackType
 
     from voxwire.audio import AudioFormat
@@ -380,7 +380,7 @@ def _bound(sink: str | Output | None, thread: _LoopThread) -> Any:
     return sink.bind(thread) if isinstance(sink, Output) else sink
 
 
-async def _next_or_none(step: Coroutine[Any, Any, _T]) -> _T | None:
+async def _next_or_none(step: Awaitable[_T]) -> _T | None:
     """The end of an iteration as a value: a future cannot carry it."""
     try:
         return await step

@@ -14,7 +14,7 @@ from voxwire.exceptions import ContextEnded, VoxwireError
 from voxwire.tasks import Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator
     from types import TracebackType
 
     from voxwire.client import Client
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from voxwire.playback import Output, Playback
     from voxwire.protocol import Inbox
 
-__all__ = ["Batches", "Context"]
+__all__ = ["Context"]
 
 
 class Context(Playable):
@@ -230,7 +230,7 @@ class Context(Playable):
         self._take_iteration()
         return await anext(self.inbox)
 
-    def batches(self, *, join: bool = False) -> Batches:
+    def batches(self, *, join: bool = False) -> AsyncIterator[list[Event]]:
         """Returns an iterator over non-empty lists of events, as they were read.
 
         Args:
@@ -238,9 +238,10 @@ class Context(Playable):
                 they are: to join them would cost more than it saves.
         """
         self._take_iteration()
-        if join:
-            self._wire.join_audio()
-        return Batches(self, join=join)
+        if not join:
+            return self.inbox.batches()
+        self._wire.join_audio()
+        return _Joined(self)
 
     async def take_batch(self) -> list[Event]:
         """Waits for events and takes those of the oldest read; raises as the iteration does."""
@@ -274,19 +275,15 @@ class Context(Playable):
         return self.playback
 
 
-class Batches:
-    """Iterator over lists of events."""
+class _Joined:
+    """Iterator over lists of events, neighbouring audio in one piece."""
 
-    def __init__(self, context: Context, *, join: bool) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._next = self._take_joined if join else context.inbox.next_batch
 
     def __aiter__(self) -> Self:
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, list[Event]]:
-        return self._next()
-
-    async def _take_joined(self) -> list[Event]:
+    async def __anext__(self) -> list[Event]:
         context = self._context
         return joined(await context.take_batch() + context.take_waiting())

@@ -187,14 +187,23 @@ pub(crate) fn deliver(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec<Py
         };
         let context = owner.context.as_ptr();
         if batches.get(last).is_none_or(|batch| batch.context.as_ptr() != context) {
-            last = *places.entry(context).or_insert_with(|| {
+            // Most reads bring something for one context alone, which needs no table.
+            if let [first] = &batches[..] {
+                places.insert(first.context.as_ptr(), 0);
+            }
+            let next = batches.len();
+            last = if next == 0 {
+                0
+            } else {
+                *places.entry(context).or_insert(next)
+            };
+            if last == next {
                 batches.push(Gathered {
                     context: owner.context.clone_ref(py),
                     events: Vec::new(),
                     audio_bytes: Some(0),
                 });
-                batches.len() - 1
-            });
+            }
         }
         let batch = &mut batches[last];
         batch.audio_bytes = match (&event, batch.audio_bytes) {

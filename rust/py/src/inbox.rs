@@ -176,6 +176,10 @@ impl Inbox {
         raw::awaitable(slf.into_any(), &BATCHES)
     }
 
+    fn batches(slf: Bound<'_, Self>) -> Batches {
+        Batches { inbox: slf.unbind() }
+    }
+
     fn __bool__(&self) -> bool {
         self.first.is_some() || !self.rest.is_empty()
     }
@@ -260,6 +264,27 @@ impl Inbox {
             self.rest = Vec::new();
         }
         Ok(event)
+    }
+}
+
+/// The iteration over whole batches.
+#[pyclass(frozen, module = "voxwire._core")]
+pub(crate) struct Batches {
+    inbox: Py<Inbox>,
+}
+
+#[pymethods]
+impl Batches {
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Inbox::next_batch(self.inbox.bind(py).clone())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.inbox)
     }
 }
 

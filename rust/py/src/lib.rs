@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use crate::handshake::{ClientHandshake, ServerHandshake};
     #[pymodule_export]
-    use crate::inbox::{AudioTally, Inbox};
+    use crate::inbox::{AudioTally, Batches, Inbox};
     #[pymodule_export]
     use crate::socket::{ReadBuffer, Reader, Socket};
     #[pymodule_export]

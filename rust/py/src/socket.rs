@@ -3,6 +3,8 @@
 //! The interpreter stays held during the system calls. They never block, and giving it up would now and then hand it to a
 //! busy thread for a whole switch interval of 5 ms (benches/choices/gil.py).
 
+use std::hint::black_box;
+
 use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -35,6 +37,9 @@ impl ReadBuffer {
         if size == 0 {
             return Err(value_error("size of 0 bytes, must be positive"));
         }
+        // The audio of each read is freed together. glibc would give its pages back to the system and fault them in again
+        // with the next read, a tenth of what a large chunk costs, unless it has seen a larger block freed before.
+        drop(black_box(Vec::<u8>::with_capacity(4 * size)));
         Ok(Self {
             bytes: vec![0; size].into_boxed_slice(),
         })

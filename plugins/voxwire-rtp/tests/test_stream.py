@@ -314,6 +314,8 @@ def test_a_wrong_digit_says_what_is_right(receiver):
         for name, value in (("duration_ms", 0), ("duration_ms", 10_001), ("pause_ms", -1), ("pause_ms", 2**64)):
             with pytest.raises(ValueError, match=f"{name} is {value}, must be [01] to 10000"):
                 sending.sink.send_digits("1", **{name: value})
+        with pytest.raises(ValueError, match="duration_ms is 8181, must be 1 to 8180 at this clock rate"):
+            sending.sink.send_digits("1", duration_ms=8181)
         assert not threading.Event().wait(0.1)
         assert sending.sink.statistics().packets == 0
     with pytest.raises(SinkClosed):

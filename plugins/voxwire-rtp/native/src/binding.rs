@@ -236,7 +236,7 @@ impl Stream {
         // RFC 4733 2.3.5: a longer duration does not fit into its field.
         let longest_ms = u64::from(u16::MAX / settings.frames() as u16) * ptime_ms;
         if !(1..=longest_ms).contains(&duration_ms) {
-            let message = format!("digits of {duration_ms} ms, expected 1 to {longest_ms}");
+            let message = format!("duration_ms is {duration_ms}, must be 1 to {longest_ms} at this clock rate");
             return Err(PyValueError::new_err(message));
         }
         let codes: Option<Vec<u8>> = digits.chars().map(event_code).collect();

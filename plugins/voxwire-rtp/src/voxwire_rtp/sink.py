@@ -164,7 +164,7 @@ class RtpSink:
 
         Args:
             digits: Of ``0`` to ``9``, ``*``, ``#`` and ``A`` to ``D``.
-            duration_ms: Of each, 1 to 10 000, in whole packets.
+            duration_ms: Of each, 1 to 10 000, in whole packets; no more than 16 bits hold: 8180 at 8 kHz and 20 ms.
             pause_ms: Behind each, 0 to 10 000, in whole packets.
 
         Raises:

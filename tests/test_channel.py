@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -18,8 +19,9 @@ from scripted_server import ScriptedServer
 from test_client_tls import serving
 from test_transport import PATIENCE_S, Notes, run
 
+from voxwire.audio import AudioFormat
 from voxwire.exceptions import ConnectError, ConnectionLost, ConnectTimeout
-from voxwire.protocol import Closed, Connection, ReadBuffer, Reader, Socket, TlsContext
+from voxwire.protocol import AudioTally, Closed, Connection, Inbox, ReadBuffer, Reader, Socket, TlsContext
 from voxwire.transport import Endpoint, Transport, attach_socket, connect
 from voxwire.transport.channel import Channel, can_watch
 
@@ -331,11 +333,11 @@ def test_what_a_loop_can_watch() -> None:
 def reader(
     sock: socket.socket, connection: Connection, *, size: int, now_s: float = 1.0
 ) -> tuple[Socket, Reader, list[object]]:
-    """Returns socket, reader and what that tells: numbers and errors."""
+    """Returns socket, reader and what that tells."""
     told: list[object] = []
 
-    def tell(came: int, error: Exception | None) -> None:
-        told.append(came if error is None else error)
+    def tell(ended: bool, failure: Exception | None) -> None:
+        told.append(failure or ("end" if ended else "more"))
 
     link = Socket(sock.fileno())
     return link, Reader(link, connection, ReadBuffer(size), lambda: now_s, tell), told
@@ -355,14 +357,14 @@ class TestNative:
             theirs.send(client.poll_transmit() * 2)
             for _ in range(3):
                 read()
-            assert told == [1, 1]
+            assert told == ["more"] * 2
             assert [event.data for event in server.poll_events()] == ["0123456789"] * 2
             theirs.send(b"abc")
             theirs.shutdown(socket.SHUT_WR)
             assert link.receive_bytes(ReadBuffer(16)) == (b"abc", False)
             assert link.receive_bytes(ReadBuffer(16)) == (b"", True)
             read()
-            assert told.pop() == -1
+            assert told.pop() == "end"
             link.close()
             read()
             assert isinstance(told.pop(), OSError)
@@ -378,13 +380,13 @@ class TestNative:
             pong, ping, message, close = b"\x8a\x00", b"\x89\x00", b"\x81\x02{}", b"\x88\x00"
             # At first nobody looks at the clock.
             for timer_due, sent, expected in (
-                (None, pong, [1]),
+                (None, pong, ["more"]),
                 (due, pong, []),
-                (due + 100.0, pong, [1]),
-                (due, ping, [1]),
+                (due + 100.0, pong, ["more"]),
+                (due, ping, ["more"]),
                 (due, message, []),
             ):
-                client.timer_due = timer_due
+                client.note_timer(timer_due)
                 theirs.send(sent)
                 read()
                 assert told == expected
@@ -392,13 +394,73 @@ class TestNative:
                 client.poll_transmit()
             theirs.send(close)
             read()
-            assert told == [1]
+            assert told == ["more"]
             assert [type(event) for event in client.poll_events()] == [Closed]
-            # What the system has not taken is to be sent when it can.
-            link.send(bytes(1 << 20))
+            client.poll_transmit()
+            client.note_timer(client.poll_timeout())
             theirs.send(pong)
             read()
-            assert told == [1, 1]
+            assert told == ["more"]
+            # What the system has not taken is to be sent when it can.
+            assert link.send(bytes(1 << 20))
+            theirs.send(pong)
+            read()
+            assert told == ["more"] * 2
+
+    def test_what_is_to_end_the_program_passes(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(0)
+
+            def interrupted() -> float:
+                raise KeyboardInterrupt
+
+            read = Reader(
+                Socket(ours.fileno()),
+                Connection("server", messages=False),
+                ReadBuffer(8),
+                interrupted,
+                lambda ended, failure: pytest.fail(f"told of {ended} {failure}"),
+            )
+            with pytest.raises(KeyboardInterrupt):
+                read()
+
+    def test_foreign_code_that_a_delivery_runs_may_send(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(0)
+            core = Connection("client", batched=True, ping_interval_s=None)
+            link, read, told = reader(ours, core, size=1024)
+
+            class Loop:
+                """Runs what a collector or a patched loop may run."""
+
+                def is_running(self) -> bool:
+                    return True
+
+                def create_future(self) -> Any:
+                    return self
+
+                def done(self) -> bool:
+                    return False
+
+                def set_result(self, result: None) -> None:
+                    link.send(b"meanwhile")
+
+            inbox = Inbox(None, AudioTally(), 1 << 20)
+            inbox.open(cast("asyncio.AbstractEventLoop", Loop()))
+            core.open_context("c", inbox, AudioFormat())
+            core.send_input("c", "Hi.", continues=True, settings=b"{}", now=1.0)
+            core.poll_transmit()
+            core.note_timer(core.poll_timeout())
+            waiting = anext(inbox)
+            waiting.send(None)
+            text = b'{"type":"chunk","data":"AAAA","status_code":206,"context_id":"c"}'
+            theirs.send(b"\x81" + bytes([len(text)]) + text)
+            read()
+            assert told == []
+            assert theirs.recv(100) == b"meanwhile"
+            assert inbox.take()[0].data == b"\0\0"
 
     def test_errors_of_the_system_have_their_classes(self) -> None:
         ours, theirs = socket.socketpair()

@@ -738,6 +738,44 @@ async def test_a_push_waits_while_the_socket_is_full_and_a_cancel_of_it_sends_no
             assert transcripts == [big] * pushed + [""]
 
 
+@pytest.mark.parametrize("way", ["async for", "anext", "batches", "joined"])
+async def test_who_waits_when_the_block_is_left_finds_the_end(way: str) -> None:
+    """A consumer in a task of its own, which the block does not wait for."""
+
+    async def consume(context: voxwire.Context) -> list[Any]:
+        if way == "async for":
+            return [event async for event in context]
+        if way == "anext":
+            return [await anext(context, None)]
+        return [events async for events in context.batches(join=way == "joined")]
+
+    async with connected() as (client, peer):
+        async with client.context("a", **options()) as context:
+            await peer.receive()
+            task = asyncio.create_task(consume(context))
+            await asyncio.sleep(0)
+        assert await task == ([None] if way == "anext" else [])
+        with pytest.raises(RuntimeError, match="after its block"):
+            await anext(context)
+
+
+async def test_who_waits_when_the_context_fails_gets_its_failure() -> None:
+    async with connected() as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        task = asyncio.create_task(anext(context))
+        await asyncio.sleep(0)
+        peer.send(error(context.id, status_code=500))
+        with pytest.raises(voxwire.ServerError):
+            await task
+
+
+async def test_a_limit_of_waiting_bytes_may_be_beyond_all_memory() -> None:
+    async with connected(max_buffered_bytes=2**70) as (client, peer), client.context("a", **options()) as context:
+        await peer.receive()
+        peer.send(chunk(context.id, PCM), done(context.id))
+        assert pcm(await anext(context)) == PCM
+
+
 async def test_second_consumers_are_refused() -> None:
     async with connected() as (client, peer), client.context("a", **options()) as context:
         await peer.receive()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gc
 import json
+import sys
 import time
 import weakref
 
@@ -22,13 +23,18 @@ class Owner:
         self.tally = AudioTally()
         self.inbox = Inbox(self, self.tally, limit_bytes)
         self.refusal = None
-        self.questions = 0
+        self.questions = []
         for batch in batches:
             self.inbox.put(list(batch), len(batch))
 
     def check_wait(self):
-        self.questions += 1
-        if self.refusal is not None:
+        self.questions.append("wait")
+        if self.refusal is not None and not self.inbox:
+            raise self.refusal
+
+    def check_end(self):
+        self.questions.append("end")
+        if self.refusal is not None and not self.inbox:
             raise self.refusal
 
     def open(self):
@@ -360,40 +366,107 @@ async def test_who_was_about_to_take_what_is_forgotten_finds_the_end():
         await step
 
 
-async def test_the_end_is_asked_for_once_all_is_taken():
+async def test_the_owner_is_asked_while_the_inbox_is_closed():
     owner = Owner([1], [2])
     inbox = owner.open()
+    assert await anext(inbox) == 1
+    assert owner.questions == []
     owner.end()
-    assert [await anext(inbox), await inbox.next_batch()] == [1, [2]]
-    assert owner.questions == 0
+    assert await inbox.next_batch() == [2]
     for ask in (inbox.__anext__, inbox.next_batch):
         with pytest.raises(StopAsyncIteration):
             await ask()
+    assert owner.questions == ["wait"] * 3
 
 
-async def test_another_thread_or_loop_is_sent_to_who_can_refuse_it():
+async def test_who_waits_when_the_end_comes_is_only_told_of_that():
+    owner = Owner()
+    inbox = owner.open()
+    for ask in (inbox.__anext__, inbox.next_batch):
+        owner.refusal = None
+        inbox.open(asyncio.get_running_loop())
+        task = await waiting(inbox, ask())
+        owner.end()
+        with pytest.raises(StopAsyncIteration):
+            await task
+    assert owner.questions == ["end"] * 2
+
+
+async def test_another_thread_is_sent_to_who_can_refuse_it():
     owner = Owner([1, 2])
     inbox = owner.open()
-    owner.refusal = RuntimeError("elsewhere")
+    owner.check_wait = refuse
     for ask in (inbox.__anext__, inbox.next_batch):
         with pytest.raises(RuntimeError, match="elsewhere"):
             await asyncio.to_thread(lambda ask=ask: asyncio.run(ask()))
-    assert inbox.take() == [1, 2]
+    assert await anext(inbox) == 1
+    with pytest.raises(RuntimeError, match="elsewhere"):
+        await asyncio.to_thread(lambda: asyncio.run(anext(inbox)))
+    assert inbox.take() == [2]
 
 
-def test_a_loop_that_does_not_run_is_not_waited_for():
-    owner = Owner()
-    owner.refusal = RuntimeError("elsewhere")
+def refuse():
+    raise RuntimeError("elsewhere")
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_another_loop_of_the_same_thread_too(waits):
+    owner = Owner(*([[1]] if waits else []))
+    owner.check_wait = refuse
 
     async def enter():
         owner.open()
 
-    async def wait():
-        await anext(owner.inbox)
+    async def take(ask):
+        await ask()
 
     asyncio.run(enter())
-    with pytest.raises(RuntimeError, match="elsewhere"):
-        asyncio.run(wait())
+    for ask in (owner.inbox.__anext__, owner.inbox.next_batch):
+        with pytest.raises(RuntimeError, match="elsewhere"):
+            asyncio.run(take(ask))
+    assert bool(owner.inbox) == waits
+
+
+async def test_a_wait_that_the_collector_took_leaves_its_place():
+    owner = Owner()
+    inbox = owner.open()
+    step = anext(inbox)
+    step.send(None)
+    cycle = [step]
+    cycle.append(cycle)
+    del step, cycle
+    gc.collect()
+    task = await waiting(inbox, anext(inbox))
+    inbox.put([1], 1)
+    assert await task == 1
+
+
+async def test_what_is_let_go_of_may_look_at_the_inbox():
+    inbox = Owner().open()
+    seen = []
+
+    class Event:
+        def __del__(self):
+            seen.append(inbox.size_bytes)
+            inbox.clear()
+
+    for _ in range(3):
+        inbox.put([Event(), Event()], 2)
+    assert isinstance(await anext(inbox), Event)
+    inbox.clear()
+    gc.collect()
+    assert len(seen) == 6
+
+
+async def test_references_of_a_wait_are_given_back_at_once():
+    loop = asyncio.get_running_loop()
+    inbox = Owner().open()
+    before = sys.getrefcount(loop)
+    for _ in range(5):
+        step = anext(inbox)
+        step.send(None)
+        step.close()
+    assert sys.getrefcount(loop) == before
 
 
 def test_audio_is_a_class_of_its_own_for_good():

@@ -19,7 +19,7 @@ import threading
 import time
 
 from voxwire.audio import AudioFormat
-from voxwire.protocol import Connection, ReadBuffer, Socket
+from voxwire.protocol import Connection, ReadBuffer, Reader, Socket
 
 BUFFERS_KIB = (32, 64, 128, 256, 512, 1024)
 #: Bytes of PCM in a message, and messages of a round.
@@ -58,7 +58,13 @@ def spent_us(buffer: ReadBuffer, path: str, length: int, size: int, count: int) 
     core.poll_transmit()
     with open(path, "rb") as file, theirs, ours:  # noqa: PTH123 - a descriptor is wanted
         ours.settimeout(0)
-        link = Socket(ours.fileno())
+        failures: list[Exception] = []
+
+        def tell(ended: bool, failure: Exception | None) -> None:  # noqa: FBT001 - as a Reader tells
+            if ended or failure is not None:
+                failures.append(failure or EOFError("the stream ended"))
+
+        read = Reader(Socket(ours.fileno()), core, buffer, lambda: 0.0, tell)
 
         def flood() -> None:
             sent = 0
@@ -73,7 +79,9 @@ def spent_us(buffer: ReadBuffer, path: str, length: int, size: int, count: int) 
         began = time.thread_time()
         while seen < count:
             readable.poll(10)
-            link.receive(core, buffer, 0.0)
+            read()
+            if failures:
+                raise failures[0]
             for event in core.poll_events():
                 seen += 1
                 total += len(event.data)  # type: ignore[union-attr] # nothing but audio was sent

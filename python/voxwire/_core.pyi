@@ -93,11 +93,11 @@ class Reader:
         connection: Connection,
         buffer: ReadBuffer,
         clock: Callable[[], float],
-        tell: Callable[[int, Exception | None], None],
+        tell: Callable[[bool, Exception | None], None],
     ) -> Reader:
-        """``tell`` is called with 1 where there is something to be seen to: events, bytes to send, of the connection or
-        the socket, or a deadline before the connection's ``timer_due``; with -1 at the end of the stream, before which
-        TLS may have brought something still, or with what the read has raised."""
+        """``tell(ended, failure)`` is called where there is something to be seen to: events, bytes to send, of the
+        connection or the socket, or a deadline that no timer was noted for; at the end of the stream, before which TLS
+        may have brought something still; and with an Exception that the read has raised. Others are raised."""
     def __call__(self) -> None: ...
 
 # --- TLS ----------------------------------------------------------------------------------------------------------
@@ -227,14 +227,15 @@ class Inbox:
     EVENT_BYTES: Final[int]
     """What an event, or a word in it, counts beside its samples: 128."""
     def __new__(cls, owner: Any, tally: AudioTally, limit_bytes: int) -> Inbox:
-        """Closed. The ``check_wait()`` of ``owner`` is called for whoever comes from another thread, or is to wait while
-        this is closed; it raises where that is wrong, as an iteration does."""
+        """Closed. While it is, and where somebody comes from another thread or loop, the ``check_wait()`` of ``owner`` is
+        called; of who has waited here already, its ``check_end()``. They raise where nothing is to be had, as an
+        iteration does; the first also where the place is wrong."""
     def open(self, event_loop: asyncio.AbstractEventLoop) -> None:
         """From now on audio comes straight here from a batched ``Connection`` that has this as owner of a context, as
         long as no more than ``limit_bytes`` wait, and is counted by the tally. All else comes as ``Batch``, whose
         context is the owner of this. ``event_loop`` is running: its tasks are those who wait."""
     def close(self) -> None:
-        """Has all come as ``Batch``, and every later wait ask; what waits here can still be taken."""
+        """Has all come as ``Batch``, and the owner asked; what waits here can still be taken."""
     def put(self, events: list[Any], size_bytes: int) -> None:
         """Appends a batch, which must not be empty, and wakes who waits."""
     def take(self) -> list[Any]:
@@ -510,11 +511,8 @@ class Connection:
     # What the caller drains.
     def poll_transmit(self) -> bytes: ...
     def poll_events(self) -> list[Event]: ...
-    @property
-    def timer_due(self) -> None: ...
-    @timer_due.setter
-    def timer_due(self, due: float | None) -> None:
-        """When ``handle_timeout`` will be called at the latest; see ``Reader``."""
+    def note_timer(self, due: float | None) -> None:
+        """Tells when ``handle_timeout`` will be called at the latest, for a ``Reader``: None for never."""
     def poll_timeout(self) -> float | None:
         """When ``handle_timeout`` is due, on the clock of ``now``."""
     # Commands of both roles.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from voxwire.client.alignment import Aligner
@@ -78,7 +79,7 @@ class Stream:
         self._wire = Wire(self, services, options, self._ledger)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left = False
-        self.inbox = Inbox(self, self._ledger.audio, services.max_buffered_bytes)
+        self.inbox = Inbox(self, self._ledger.audio, min(services.max_buffered_bytes, sys.maxsize))
         self._aligner: Aligner | None = None
         self._pieces: list[str] = []
         self._text_watcher: Callable[[str], None] | None = None
@@ -288,8 +289,12 @@ class Stream:
     # --- right place, right moment
 
     def check_wait(self) -> None:
-        """Lets an iteration go on that comes from elsewhere, or to wait for what may not come; raises otherwise."""
+        """Lets an iteration take and wait; raises where it is in the wrong place, or nothing more will come."""
         self._take_iteration()
+        self.check_end()
+
+    def check_end(self) -> None:
+        """Lets an iteration wait on; raises what it ends with where nothing more will come."""
         if not self._ended or self.inbox:
             return
         if self._error is not None and not self._raised:

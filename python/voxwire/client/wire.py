@@ -35,7 +35,7 @@ class Owner(Protocol):
     """The context, as its wire sees it.
 
     Attributes:
-        inbox: Where its audio goes, or those of its events that are for more than an inbox come from.
+        inbox: Takes its audio, and stands for it on a connection.
     """
 
     inbox: Inbox

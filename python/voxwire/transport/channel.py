@@ -119,6 +119,9 @@ class Channel:
         """Hands every later read to this core, in the native call that makes it."""
         buffer = _read_buffer(self._loop, _SERVER_READ_BYTES if connection.role == "server" else _READ_BYTES)
         self._reader = Reader(self._link, connection, buffer, self._loop.time, self._handle_read)
+        if self._watches_reads:
+            self.pause_reading()
+            self.resume_reading()
 
     # --- as asyncio's transports
 
@@ -213,13 +216,13 @@ class Channel:
         except Exception as error:  # noqa: BLE001 - as asyncio does: whatever fails here ends the socket, and is told
             self._fail(error)
 
-    def _handle_read(self, came: int, failure: Exception | None) -> None:
+    def _handle_read(self, ended: bool, failure: Exception | None) -> None:  # noqa: FBT001 - as a Reader tells
         """Sees to what the core cannot, after a read that went to it."""
         if failure is not None:
             self._fail(failure)
             return
         try:
-            if came < 0:
+            if ended:
                 self._handle_end()
             elif self._owner is not None:
                 self._owner.flush()

@@ -7,7 +7,7 @@ core parses it where it lies, before the next read can begin. The events of a re
 the loop.
 
 The rule of the core is kept in one place: after everything that moves it, :meth:`Transport.flush` drains events, bytes
-and the next deadline.
+and the next deadline. A read of a channel drains audio into inboxes by itself, and calls it where more came.
 """
 
 from __future__ import annotations
@@ -342,7 +342,7 @@ class Transport(asyncio.BufferedProtocol):
         if due is not None:
             self._timer = self._loop.call_at(due, self._handle_timer)
             self._timer_due = due
-        self.connection.timer_due = due
+        self.connection.note_timer(due)
 
     def _handle_timer(self) -> None:
         self._timer = None

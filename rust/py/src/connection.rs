@@ -185,7 +185,10 @@ impl Connection {
             (connection.batched, undelivered, connection.core.poll_events())
         };
         if batched {
-            objects.extend(events::deliver(py, events)?);
+            if let Err(error) = events::deliver(py, events, &mut objects) {
+                slf.try_borrow_mut()?.undelivered = objects;
+                return Err(error);
+            }
         } else {
             for event in events {
                 objects.push(events::to_python(py, event)?);
@@ -194,9 +197,8 @@ impl Connection {
         PyList::new(py, objects)
     }
 
-    #[setter]
-    fn set_timer_due(&mut self, timer_due: Option<f64>) {
-        self.timer_due = timer_due;
+    fn note_timer(&mut self, due: Option<f64>) {
+        self.timer_due = due;
     }
 
     fn poll_timeout(&self) -> Option<f64> {
@@ -429,9 +431,11 @@ impl Connection {
             }
             connection.core.poll_events()
         };
-        let undelivered = events::deliver(slf.py(), events)?;
+        let mut undelivered = Vec::new();
+        let delivered = events::deliver(slf.py(), events, &mut undelivered);
         let mut connection = slf.try_borrow_mut()?;
-        connection.undelivered.extend(undelivered);
+        connection.undelivered.append(&mut undelivered);
+        delivered?;
         let due = connection.core.poll_timeout();
         Ok(!connection.undelivered.is_empty()
             || connection.core.transmit_size() > 0

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use pyo3::PyClass;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -173,16 +174,42 @@ struct Gathered {
     audio_bytes: Option<usize>,
 }
 
-/// Puts the audio of one read into the inboxes of its contexts, and makes Python objects of the rest: one [`Batch`] for
+/// Puts the audio of one read into the inboxes of its contexts, and adds Python objects of the rest: one [`Batch`] for
 /// each context, in the order in which their first events came, then what belongs to none.
-pub(crate) fn deliver(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec<Py<PyAny>>> {
+///
+/// Where one of them fails, the others come nevertheless, and the first failure is returned.
+pub(crate) fn deliver(py: Python<'_>, events: Vec<CoreEvent>, objects: &mut Vec<Py<PyAny>>) -> PyResult<()> {
+    let mut failure = None;
+    let (batches, others) = gather(py, events, &mut failure);
+    if !batches.is_empty() {
+        let now_s = monotonic_s(py)?;
+        for batch in batches {
+            match batch.deliver(py, now_s) {
+                Ok(object) => objects.extend(object),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+    }
+    objects.extend(others);
+    failure.map_or(Ok(()), Err)
+}
+
+/// Makes the Python objects of the events of each context, and of what belongs to none.
+fn gather(py: Python<'_>, events: Vec<CoreEvent>, failure: &mut Option<PyErr>) -> (Vec<Gathered>, Vec<Py<PyAny>>) {
     let mut batches: Vec<Gathered> = Vec::new();
     let mut places: HashMap<*mut ffi::PyObject, usize> = HashMap::new();
     let mut others = Vec::new();
     let mut last = 0;
     for event in events {
         let Some(owner) = event.owner() else {
-            others.push(to_python(py, event)?);
+            match to_python(py, event) {
+                Ok(object) => others.push(object),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                }
+            }
             continue;
         };
         let context = owner.context.as_ptr();
@@ -210,27 +237,24 @@ pub(crate) fn deliver(py: Python<'_>, events: Vec<CoreEvent>) -> PyResult<Vec<Py
             (CoreEvent::Audio { data, .. }, Some(size)) => Some(size + data.as_bytes(py).len()),
             _ => None,
         };
-        batch.events.push(match event {
+        let made = match event {
             // The batch knows the context.
             CoreEvent::Audio {
                 owner,
                 data,
                 start_s,
                 flush_id,
-            } => new_audio(data.into_bound(py), owner.format, start_s, flush_id, None)?,
-            event => to_python(py, event)?,
-        });
+            } => new_audio(data.into_bound(py), owner.format, start_s, flush_id, None),
+            event => to_python(py, event),
+        };
+        match made {
+            Ok(object) => batch.events.push(object),
+            Err(error) => {
+                failure.get_or_insert(error);
+            }
+        }
     }
-    if batches.is_empty() {
-        return Ok(others);
-    }
-    let now_s = monotonic_s(py)?;
-    let mut objects = Vec::new();
-    for batch in batches {
-        objects.extend(batch.deliver(py, now_s)?);
-    }
-    objects.extend(others);
-    Ok(objects)
+    (batches, others)
 }
 
 impl Gathered {
@@ -262,8 +286,9 @@ impl Gathered {
 
 /// What `time.monotonic` tells: a loop's own clock may count whole milliseconds.
 fn monotonic_s(py: Python<'_>) -> PyResult<f64> {
-    static MONOTONIC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    MONOTONIC.import(py, "time", "monotonic")?.call0()?.extract()
+    static TIME: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let time = TIME.get_or_try_init(py, || py.import("time").map(Bound::unbind))?;
+    time.bind(py).call_method0(intern!(py, "monotonic"))?.extract()
 }
 
 /// Word or phoneme times of one context, as received.

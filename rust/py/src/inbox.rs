@@ -151,23 +151,24 @@ impl Inbox {
         Self::wake(slf)
     }
 
-    fn take<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        self.batch(py)?.ok_or_else(|| PyIndexError::new_err("an empty inbox"))
+    fn take<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        Self::batch(slf)?.ok_or_else(|| PyIndexError::new_err("an empty inbox"))
     }
 
-    fn clear(&mut self) {
-        let waiting = (self.first.take(), self.more.take(), mem::take(&mut self.rest));
-        self.size_bytes = 0;
+    fn clear(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let waiting = slf.try_borrow_mut()?.empty();
+        // To let go of it may run foreign code, which finds an inbox that nobody holds.
         drop(waiting);
+        Ok(())
     }
 
     fn wake(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let waiter = slf.try_borrow_mut()?.waiter.take();
+        let waiter = slf.try_borrow_mut()?.waiter.take().map(|waiter| waiter.into_bound(py));
         match waiter {
-            Some(waiter) if !is_done(waiter.bind(py))? => waiter
-                .call_method1(py, intern!(py, "set_result"), (py.None(),))
-                .map(drop),
+            Some(waiter) if !is_done(&waiter)? => {
+                waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop)
+            }
             _ => Ok(()),
         }
     }
@@ -204,7 +205,7 @@ impl Inbox {
     }
 
     fn __clear__(&mut self, py: Python<'_>) {
-        self.clear();
+        drop(self.empty());
         self.waiter = None;
         self.event_loop = None;
         self.owner = py.None();
@@ -232,36 +233,64 @@ impl Inbox {
         Ok(true)
     }
 
+    /// This is the thread in which it was opened.
+    fn is_home(&self) -> bool {
+        self.home == Some(thread::current().id())
+    }
+
     /// Whose events these are.
     pub(crate) fn owner(&self, py: Python<'_>) -> Py<PyAny> {
         self.owner.clone_ref(py)
     }
 
+    /// Takes out all that waits.
+    fn empty(&mut self) -> (Option<Batch>, Option<Box<Backlog>>, Vec<Py<PyAny>>) {
+        self.size_bytes = 0;
+        (self.first.take(), self.more.take(), mem::take(&mut self.rest))
+    }
+
     /// Takes the oldest batch, or what is left of one.
-    fn batch<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
-        if !self.rest.is_empty() {
-            return PyList::new(py, mem::take(&mut self.rest).into_iter().rev()).map(Some);
+    fn batch<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let py = slf.py();
+        let mut inbox = slf.try_borrow_mut()?;
+        if inbox.rest.is_empty() {
+            return Ok(inbox.whole_batch().map(|events| events.into_bound(py)));
         }
-        let Some(batch) = self.first.take() else {
-            return Ok(None);
-        };
-        self.first = self.more.as_mut().and_then(|more| more.0.pop_front());
+        let rest = mem::take(&mut inbox.rest).into_iter().rev();
+        // To make a list may run foreign code, which finds an inbox that nobody holds.
+        drop(inbox);
+        PyList::new(py, rest.map(|event| event.into_bound(py))).map(Some)
+    }
+
+    fn whole_batch(&mut self) -> Option<Py<PyList>> {
+        let batch = self.first.take()?;
+        if let Some(more) = &mut self.more {
+            self.first = more.0.pop_front();
+            if more.0.is_empty() {
+                self.more = None;
+            }
+        }
         self.size_bytes -= batch.size_bytes;
-        Ok(Some(batch.events.into_bound(py)))
+        Some(batch.events)
     }
 
     /// Takes the oldest event.
-    fn event<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        if self.rest.is_empty() {
-            let Some(events) = self.batch(py)? else { return Ok(None) };
+    fn event<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = slf.py();
+        let mut inbox = slf.try_borrow_mut()?;
+        if inbox.rest.is_empty() {
+            let Some(events) = inbox.whole_batch() else {
+                return Ok(None);
+            };
+            let events = events.into_bound(py);
             if events.len() == 1 {
                 return events.get_item(0).map(Some);
             }
-            self.rest = events.iter().rev().map(Bound::unbind).collect();
+            inbox.rest = events.iter().rev().map(Bound::unbind).collect();
         }
-        let event = self.rest.pop().map(|event| event.into_bound(py));
-        if self.rest.is_empty() {
-            self.rest = Vec::new();
+        let event = inbox.rest.pop().map(|event| event.into_bound(py));
+        if inbox.rest.is_empty() {
+            inbox.rest = Vec::new();
         }
         Ok(event)
     }
@@ -289,8 +318,10 @@ impl Batches {
 }
 
 static BATCHES: Source = Source {
-    step: |inbox| {
-        let batch = borrow(inbox)?.batch(inbox.py())?;
+    step: |inbox, has_waited| {
+        let inbox = inbox.cast::<Inbox>()?;
+        check(inbox, has_waited)?;
+        let batch = Inbox::batch(inbox)?;
         batch.map_or_else(|| begin_wait(inbox), |batch| Ok(Step::Value(batch.into_any())))
     },
     leave: end_wait,
@@ -298,64 +329,83 @@ static BATCHES: Source = Source {
 
 /// Only when it is awaited does an event leave: an `anext` that is cancelled before it began has taken none.
 static EVENTS: Source = Source {
-    step: |inbox| {
-        let event = borrow(inbox)?.event(inbox.py())?;
+    step: |inbox, has_waited| {
+        let inbox = inbox.cast::<Inbox>()?;
+        // What is left of a batch was asked for already, as far as threads go.
+        let is_checked = {
+            let inbox = inbox.try_borrow()?;
+            !inbox.rest.is_empty() && inbox.is_home()
+        };
+        if !is_checked {
+            check(inbox, has_waited)?;
+        }
+        let event = Inbox::event(inbox)?;
         event.map_or_else(|| begin_wait(inbox), |event| Ok(Step::Value(event)))
     },
     leave: end_wait,
 };
 
-/// Lets its own thread take what is there.
-fn borrow<'a>(inbox: &'a Bound<'_, PyAny>) -> PyResult<PyRefMut<'a, Inbox>> {
-    let inbox = inbox.cast::<Inbox>()?;
-    if inbox.try_borrow()?.home != Some(thread::current().id()) {
-        check_wait(inbox)?;
-    }
-    Ok(inbox.try_borrow_mut()?)
-}
-
-fn check_wait(inbox: &Bound<'_, Inbox>) -> PyResult<()> {
+/// Lets those take and wait who are where the inbox is open; others, and all where it is closed, the owner must let.
+fn check(inbox: &Bound<'_, Inbox>, has_waited: bool) -> PyResult<()> {
     let py = inbox.py();
-    let owner = inbox.try_borrow()?.owner.clone_ref(py);
-    owner.call_method0(py, intern!(py, "check_wait")).map(drop)
-}
-
-fn begin_wait<'py>(inbox: &Bound<'py, PyAny>) -> PyResult<Step<'py>> {
-    let py = inbox.py();
-    let inbox = inbox.cast::<Inbox>()?;
-    let event_loop = inbox
-        .try_borrow()?
-        .event_loop
-        .as_ref()
-        .map(|event_loop| event_loop.clone_ref(py));
-    // `borrow` has seen that this is its thread, in which no other loop can run then. To ask which one does would cost a
-    // system call in Python 3.11.
-    let event_loop = match event_loop {
-        Some(event_loop) if event_loop.call_method0(py, intern!(py, "is_running"))?.is_truthy(py)? => event_loop,
-        _ => {
-            check_wait(inbox)?;
-            py.import(intern!(py, "asyncio"))?
-                .call_method0(intern!(py, "get_running_loop"))?
-                .unbind()
-        }
+    let (owner, event_loop) = {
+        let inbox = inbox.try_borrow()?;
+        let event_loop = inbox.event_loop.as_ref().filter(|_| inbox.is_home());
+        (
+            inbox.owner.bind(py).clone(),
+            event_loop.map(|event_loop| event_loop.bind(py).clone()),
+        )
     };
-    if let Some(waiter) = &inbox.try_borrow()?.waiter
-        && !is_done(waiter.bind(py))?
+    // While it runs no other loop does, in its thread. To ask which one does is a system call in Python 3.11.
+    if let Some(event_loop) = event_loop
+        && (has_waited || event_loop.call_method0(intern!(py, "is_running"))?.is_truthy()?)
+    {
+        return Ok(());
+    }
+    // Who has waited was in the right place when that began, and learns of the end also where that place is left.
+    let question = if has_waited {
+        intern!(py, "check_end")
+    } else {
+        intern!(py, "check_wait")
+    };
+    owner.call_method0(question).map(drop)
+}
+
+fn begin_wait<'py>(inbox: &Bound<'py, Inbox>) -> PyResult<Step<'py>> {
+    let py = inbox.py();
+    let (event_loop, waiter) = {
+        let inbox = inbox.try_borrow()?;
+        let bound = |object: &Option<Py<PyAny>>| object.as_ref().map(|object| object.bind(py).clone());
+        (bound(&inbox.event_loop), bound(&inbox.waiter))
+    };
+    if let Some(waiter) = waiter
+        && !is_done(&waiter)?
     {
         return Err(PyRuntimeError::new_err(
             "a second consumer of one context: another task waits for its events",
         ));
     }
-    let waiter = event_loop.bind(py).call_method0(intern!(py, "create_future"))?;
-    inbox.try_borrow_mut()?.waiter = Some(waiter.clone().unbind());
+    let event_loop = match event_loop {
+        Some(event_loop) => event_loop,
+        None => py
+            .import(intern!(py, "asyncio"))?
+            .call_method0(intern!(py, "get_running_loop"))?,
+    };
+    let waiter = event_loop.call_method0(intern!(py, "create_future"))?;
+    let former = inbox.try_borrow_mut()?.waiter.replace(waiter.clone().unbind());
+    drop(former.map(|former| former.into_bound(py)));
     Ok(Step::Wait(waiter))
 }
 
 fn end_wait(inbox: &Bound<'_, PyAny>, waiter: &Bound<'_, PyAny>) {
     let Ok(inbox) = inbox.cast::<Inbox>() else { return };
-    let Ok(mut inbox) = inbox.try_borrow_mut() else { return };
-    if inbox.waiter.as_ref().is_some_and(|own| own.is(waiter)) {
-        inbox.waiter = None;
+    let Ok(mut borrowed) = inbox.try_borrow_mut() else {
+        return;
+    };
+    if borrowed.waiter.as_ref().is_some_and(|own| own.is(waiter)) {
+        let own = borrowed.waiter.take();
+        drop(borrowed);
+        drop(own.map(|own| own.into_bound(inbox.py())));
     }
 }
 

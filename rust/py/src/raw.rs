@@ -89,9 +89,11 @@ pub(crate) enum Step<'py> {
     Wait(Bound<'py, PyAny>),
 }
 
-/// What awaitables get their values from.
+/// What awaitables get their values from. It is called from slots, for which nothing keeps account of references that are
+/// not bound to the interpreter: one that is dropped unbound would stay alive until somebody calls this module again.
 pub(crate) struct Source {
-    pub(crate) step: for<'py> fn(&Bound<'py, PyAny>) -> PyResult<Step<'py>>,
+    /// Told whether it had told to wait before.
+    pub(crate) step: for<'py> fn(&Bound<'py, PyAny>, bool) -> PyResult<Step<'py>>,
     /// Nobody waits for this future of `step` any more.
     pub(crate) leave: fn(&Bound<'_, PyAny>, &Bound<'_, PyAny>),
 }
@@ -164,12 +166,13 @@ unsafe fn taken<'py>(py: Python<'py>, place: &AtomicPtr<ffi::PyObject>) -> Optio
     unsafe { Bound::from_owned_ptr_or_opt(py, place.swap(ptr::null_mut(), Ordering::AcqRel)) }
 }
 
-/// Takes owner and waiter out and tells the owner where nobody waits any more; returns the owner.
+/// Takes owner and waiter out and tells the owner where nobody waits any more; returns the owner, and whether there was
+/// a waiter.
 ///
 /// # Safety
 ///
 /// `object` is a live `Awaitable`, and the interpreter is held.
-unsafe fn left(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, PyAny>> {
+unsafe fn left(py: Python<'_>, object: *mut ffi::PyObject) -> Option<(Bound<'_, PyAny>, bool)> {
     // SAFETY: as the caller promises.
     let (owner, waiter, source) = unsafe {
         let awaitable = &*object.cast::<Awaitable>();
@@ -182,7 +185,7 @@ unsafe fn left(py: Python<'_>, object: *mut ffi::PyObject) -> Option<Bound<'_, P
     if let (Some(owner), Some(waiter)) = (&owner, &waiter) {
         (source.leave)(owner, waiter);
     }
-    owner
+    owner.map(|owner| (owner, waiter.is_some()))
 }
 
 unsafe extern "C" fn awaitable_dealloc(object: *mut ffi::PyObject) {
@@ -225,9 +228,7 @@ unsafe extern "C" fn awaitable_traverse(
 unsafe extern "C" fn awaitable_clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: a live `Awaitable`; its places hold null before the references are given back, which may run foreign code.
     unsafe {
-        let py = Python::assume_attached();
-        let awaitable = &*object.cast::<Awaitable>();
-        drop((taken(py, &awaitable.owner), taken(py, &awaitable.waiter)));
+        drop(left(Python::assume_attached(), object));
     }
     0
 }
@@ -249,11 +250,14 @@ unsafe extern "C" fn awaitable_send(
         let py = Python::assume_attached();
         let awaitable = &*object.cast::<Awaitable>();
         let stepped = match left(py, object) {
-            Some(owner) => (awaitable.source.step)(&owner).and_then(|step| match step {
+            Some((owner, has_waited)) => (awaitable.source.step)(&owner, has_waited).and_then(|step| match step {
                 Step::Value(value) => Ok((ffi::PySendResult::PYGEN_RETURN, value)),
                 Step::Wait(waiter) => {
                     // By this a task knows that it may wait for it.
-                    waiter.setattr(intern!(py, "_asyncio_future_blocking"), true)?;
+                    if let Err(error) = waiter.setattr(intern!(py, "_asyncio_future_blocking"), true) {
+                        (awaitable.source.leave)(&owner, &waiter);
+                        return Err(error);
+                    }
                     awaitable.waiter.store(waiter.clone().into_ptr(), Ordering::Release);
                     awaitable.owner.store(owner.into_ptr(), Ordering::Release);
                     Ok((ffi::PySendResult::PYGEN_NEXT, waiter))

@@ -5,7 +5,7 @@
 
 use std::hint::black_box;
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -17,11 +17,6 @@ use crate::connection::Connection;
 use crate::errors::value_error;
 use crate::raw::with_bytes;
 use crate::tls::TlsContext;
-
-/// What a read tells: whether there is something to be seen to, or the end of the stream.
-const NOTHING: i8 = 0;
-const MORE: i8 = 1;
-const END: i8 = -1;
 
 /// Where reads go. One serves all sockets of a loop: what a read brought is used up before the next begins. Python
 /// never sees its memory, so that nothing can change it meanwhile.
@@ -109,31 +104,6 @@ impl Socket {
     }
 }
 
-impl Socket {
-    /// Reads once; whether there is something for the owner of connection or socket then.
-    fn receive(&mut self, connection: &Bound<'_, Connection>, buffer: &mut [u8], now: f64) -> PyResult<i8> {
-        let py = connection.py();
-        let received = {
-            let mut connection = connection.try_borrow_mut()?;
-            let mut feed = connection.feed(py, now)?;
-            self.socket
-                .receive(buffer, |data| feed(data))
-                .map_err(|error| raised(py, &error))?
-        };
-        let has_more = match received {
-            Received::End => return Ok(END),
-            Received::Bytes(_) => Connection::deliver(connection)?,
-            Received::WouldBlock => false,
-        };
-        // TLS answers by itself.
-        Ok(if has_more || self.socket.unsent_bytes() > 0 {
-            MORE
-        } else {
-            NOTHING
-        })
-    }
-}
-
 /// What a loop calls for a socket that can be read: it reads once, and tells only what there is to be seen to.
 #[pyclass(frozen, module = "voxwire._core")]
 pub(crate) struct Reader {
@@ -164,10 +134,12 @@ impl Reader {
     }
 
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        match self.receive(py) {
-            Ok(NOTHING) => Ok(()),
-            Ok(came) => self.tell.call1(py, (came, py.None())).map(drop),
-            Err(error) => self.tell.call1(py, (END, error)).map(drop),
+        match self.read(py) {
+            Ok(Came::Nothing) => Ok(()),
+            Ok(came) => self.tell.call1(py, (came == Came::End, py.None())).map(drop),
+            Err(error) if error.is_instance_of::<PyException>(py) => self.tell.call1(py, (false, error)).map(drop),
+            // What is to end the program, such as a signal's.
+            Err(error) => Err(error),
         }
     }
 
@@ -178,12 +150,38 @@ impl Reader {
     }
 }
 
+/// What a read left to be seen to.
+#[derive(PartialEq, Eq)]
+enum Came {
+    Nothing,
+    Something,
+    End,
+}
+
 impl Reader {
-    fn receive(&self, py: Python<'_>) -> PyResult<i8> {
+    fn read(&self, py: Python<'_>) -> PyResult<Came> {
         let now = self.clock.call0(py)?.extract(py)?;
-        let mut socket = self.socket.try_borrow_mut(py)?;
-        let mut buffer = self.buffer.try_borrow_mut(py)?;
-        socket.receive(self.connection.bind(py), &mut buffer.bytes, now)
+        let connection = self.connection.bind(py);
+        let received = {
+            let mut core = connection.try_borrow_mut()?;
+            let mut feed = core.feed(py, now)?;
+            let mut buffer = self.buffer.try_borrow_mut(py)?;
+            let mut socket = self.socket.try_borrow_mut(py)?;
+            let received = socket.socket.receive(&mut buffer.bytes, |data| feed(data));
+            received.map_err(|error| raised(py, &error))?
+        };
+        // Nothing is held here: foreign code may run, which may send.
+        let has_more = match received {
+            Received::End => return Ok(Came::End),
+            Received::Bytes(_) => Connection::deliver(connection)?,
+            Received::WouldBlock => false,
+        };
+        // TLS answers by itself.
+        if has_more || self.socket.try_borrow(py)?.unsent_bytes() > 0 {
+            Ok(Came::Something)
+        } else {
+            Ok(Came::Nothing)
+        }
     }
 }
 

@@ -675,12 +675,13 @@ async def test_a_wait_that_was_given_up_does_not_bar_the_next() -> None:
         assert heard == b"\1\0\2\0"
 
 
-async def test_an_iterator_gives_nothing_after_its_block() -> None:
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_iterator_gives_nothing_after_its_block(ended: bool) -> None:
     async with connected() as (client, peer):
         async with client.context("a", **options()) as context:
             await peer.receive()
             iterator = aiter(context)
-            peer.send(*[chunk(context.id, bytes([n, 0])) for n in range(4)])
+            peer.send(*[chunk(context.id, bytes([n, 0])) for n in range(4)], *([done(context.id)] if ended else []))
             assert pcm(await anext(iterator)) == b"\0\0"
         with pytest.raises(RuntimeError, match="after its block"):
             await anext(iterator)

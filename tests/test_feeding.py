@@ -278,7 +278,10 @@ async def test_an_early_done_is_survived_by_a_fresh_context() -> None:
         assert context.id == second
         tokens.queue.put_nowait(None)
         assert (await peer.receive())["continue"] is False
-        peer.send(chunk(second, b"\1\0"), timestamps(second, ("Two.", 0.25, 0.5)), done(second))
+        # Audio alone in a read, then what is not only audio.
+        peer.send(chunk(second, b"\1\0"))
+        events.append(await anext(context))
+        peer.send(timestamps(second, ("Two.", 0.25, 0.5)), done(second))
         events += await collect(context)
         assert ending(context) == ("finished", None)
         assert context.record.context_ids == (first, second)

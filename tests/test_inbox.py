@@ -409,6 +409,64 @@ def refuse():
     raise RuntimeError("elsewhere")
 
 
+async def test_what_comes_while_a_wait_begins_is_not_waited_for():
+    loop = asyncio.get_running_loop()
+    came = []
+    for comes in (lambda owner: owner.inbox.put([1], 1), lambda owner: owner.end()):
+        owner = Owner()
+
+        class Loop:
+            """Runs what a collector may run where a future is made."""
+
+            def is_running(self):
+                return True
+
+            def create_future(self, owner=owner, comes=comes):
+                comes(owner)
+                return loop.create_future()
+
+        owner.inbox.open(Loop())
+        came.append(await asyncio.wait_for(anext(owner.inbox, "end"), 5))
+    assert came == [1, "end"]
+
+
+async def test_audio_does_not_overtake_what_a_failure_kept_back():
+    class Stubborn:
+        """A loop whose futures refuse to be done."""
+
+        def is_running(self):
+            return True
+
+        def create_future(self):
+            return self
+
+        def done(self):
+            return False
+
+        def set_result(self, result):
+            raise ValueError("stubborn")
+
+    failing, other = Owner(), Owner()
+    failing.inbox.open(Stubborn())
+    other.open()
+    connection = connection_to(failing)
+    connection.open_context("d", other.inbox, AudioFormat())
+    connection.send_input("d", "Hi.", continues=True, settings=b"{}", now=0.0)
+    waiting_step = anext(failing.inbox)
+    waiting_step.send(None)
+    flush_done = b'{"type":"flush_done","flush_id":1,"status_code":206,"context_id":"d"}'
+    connection.handle_data(audio_frame("c", bytes(480)) + b"\x81" + bytes([len(flush_done)]) + flush_done, 1.0)
+    with pytest.raises(ValueError, match="stubborn"):
+        connection.poll_events()
+    connection.handle_data(audio_frame("d", bytes(480)), 1.0)
+    first, second = connection.poll_events()
+    assert [type(event).__name__ for event in first.events + second.events] == ["FlushDone", "Audio"]
+    assert not other.inbox
+    connection.handle_data(audio_frame("d", bytes(480)), 1.0)
+    assert connection.poll_events() == []
+    assert other.inbox
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_another_loop_of_the_same_thread_too(waits):
     owner = Owner(*([[1]] if waits else []))

@@ -74,7 +74,6 @@ class Context(Playable):
             self._left = True
             # Whoever kept the iterator gets nothing more either.
             self.inbox.clear()
-            self.inbox.close()
             await self.stop()
 
     async def stop(self) -> None:

@@ -116,12 +116,9 @@ class Channel:
         self._watch_writes(self._link.unsent_bytes)
 
     def feed(self, connection: Connection) -> None:
-        """Hands every later read to this core, in the native call that makes it."""
+        """Hands every later read to this core, in the native call that makes it; before :meth:`resume_reading`."""
         buffer = _read_buffer(self._loop, _SERVER_READ_BYTES if connection.role == "server" else _READ_BYTES)
         self._reader = Reader(self._link, connection, buffer, self._loop.time, self._handle_read)
-        if self._watches_reads:
-            self.pause_reading()
-            self.resume_reading()
 
     # --- as asyncio's transports
 
@@ -218,6 +215,8 @@ class Channel:
 
     def _handle_read(self, ended: bool, failure: Exception | None) -> None:  # noqa: FBT001 - as a Reader tells
         """Sees to what the core cannot, after a read that went to it."""
+        if self._lost:
+            return
         if failure is not None:
             self._fail(failure)
             return

@@ -424,14 +424,13 @@ impl Connection {
 
     /// Delivers what came to inboxes; whether there is more that the owner must see to.
     pub(crate) fn deliver(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        let events = {
+        let (events, mut undelivered) = {
             let mut connection = slf.try_borrow_mut()?;
             if !connection.batched {
                 return Ok(true);
             }
-            connection.core.poll_events()
+            (connection.core.poll_events(), mem::take(&mut connection.undelivered))
         };
-        let mut undelivered = Vec::new();
         let delivered = events::deliver(slf.py(), events, &mut undelivered);
         let mut connection = slf.try_borrow_mut()?;
         connection.undelivered.append(&mut undelivered);

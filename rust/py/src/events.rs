@@ -177,14 +177,19 @@ struct Gathered {
 /// Puts the audio of one read into the inboxes of its contexts, and adds Python objects of the rest: one [`Batch`] for
 /// each context, in the order in which their first events came, then what belongs to none.
 ///
-/// Where one of them fails, the others come nevertheless, and the first failure is returned.
+/// Where one of them fails, the others come nevertheless, and the first failure is returned. While there are objects that
+/// nobody has taken, no audio overtakes them.
 pub(crate) fn deliver(py: Python<'_>, events: Vec<CoreEvent>, objects: &mut Vec<Py<PyAny>>) -> PyResult<()> {
     let mut failure = None;
     let (batches, others) = gather(py, events, &mut failure);
     if !batches.is_empty() {
-        let now_s = monotonic_s(py)?;
+        let may_go_straight = objects.is_empty();
+        let now_s = monotonic_s(py).unwrap_or_else(|error| {
+            failure.get_or_insert(error);
+            f64::NAN
+        });
         for batch in batches {
-            match batch.deliver(py, now_s) {
+            match batch.deliver(py, now_s, may_go_straight) {
                 Ok(object) => objects.extend(object),
                 Err(error) => {
                     failure.get_or_insert(error);
@@ -233,7 +238,7 @@ fn gather(py: Python<'_>, events: Vec<CoreEvent>, failure: &mut Option<PyErr>) -
             }
         }
         let batch = &mut batches[last];
-        batch.audio_bytes = match (&event, batch.audio_bytes) {
+        let audio_bytes = match (&event, batch.audio_bytes) {
             (CoreEvent::Audio { data, .. }, Some(size)) => Some(size + data.as_bytes(py).len()),
             _ => None,
         };
@@ -248,7 +253,10 @@ fn gather(py: Python<'_>, events: Vec<CoreEvent>, failure: &mut Option<PyErr>) -
             event => to_python(py, event),
         };
         match made {
-            Ok(object) => batch.events.push(object),
+            Ok(object) => {
+                batch.events.push(object);
+                batch.audio_bytes = audio_bytes;
+            }
             Err(error) => {
                 failure.get_or_insert(error);
             }
@@ -259,14 +267,18 @@ fn gather(py: Python<'_>, events: Vec<CoreEvent>, failure: &mut Option<PyErr>) -
 
 impl Gathered {
     /// Puts it into the inbox of its context; makes a [`Batch`] where that is for more than an inbox.
-    fn deliver(self, py: Python<'_>, now_s: f64) -> PyResult<Option<Py<PyAny>>> {
+    fn deliver(self, py: Python<'_>, now_s: f64, may_go_straight: bool) -> PyResult<Option<Py<PyAny>>> {
         let Self {
             context,
             events,
             audio_bytes,
         } = self;
+        if events.is_empty() {
+            return Ok(None);
+        }
         let events = PyList::new(py, events)?;
-        if let Some(audio_bytes) = audio_bytes
+        if may_go_straight
+            && let Some(audio_bytes) = audio_bytes
             && let Ok(inbox) = context.bind(py).cast_exact::<Inbox>()
             && Inbox::deliver(inbox, &events, audio_bytes, now_s)?
         {

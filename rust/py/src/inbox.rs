@@ -224,13 +224,17 @@ impl Inbox {
         let size_bytes = audio_bytes + EVENT_BYTES * events.len();
         {
             let inbox = slf.try_borrow()?;
-            if inbox.event_loop.is_none() || inbox.size_bytes + size_bytes > inbox.limit_bytes {
+            if !inbox.is_open() || inbox.size_bytes + size_bytes > inbox.limit_bytes {
                 return Ok(false);
             }
             inbox.tally.try_borrow_mut(py)?.add(audio_bytes, now_s);
         }
         Self::put(slf, events.clone(), size_bytes)?;
         Ok(true)
+    }
+
+    fn is_open(&self) -> bool {
+        self.event_loop.is_some()
     }
 
     /// This is the thread in which it was opened.
@@ -278,7 +282,7 @@ impl Inbox {
     fn event<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = slf.py();
         let mut inbox = slf.try_borrow_mut()?;
-        if inbox.rest.is_empty() {
+        while inbox.rest.is_empty() {
             let Some(events) = inbox.whole_batch() else {
                 return Ok(None);
             };
@@ -331,7 +335,7 @@ static BATCHES: Source = Source {
 static EVENTS: Source = Source {
     step: |inbox, has_waited| {
         let inbox = inbox.cast::<Inbox>()?;
-        // What is left of a batch was asked for already, as far as threads go.
+        // What is left of a batch was asked for when that was taken; only its thread is looked at for each event.
         let is_checked = {
             let inbox = inbox.try_borrow()?;
             !inbox.rest.is_empty() && inbox.is_home()
@@ -348,12 +352,14 @@ static EVENTS: Source = Source {
 /// Lets those take and wait who are where the inbox is open; others, and all where it is closed, the owner must let.
 fn check(inbox: &Bound<'_, Inbox>, has_waited: bool) -> PyResult<()> {
     let py = inbox.py();
-    let (owner, event_loop) = {
+    let (owner, event_loop, has_waited) = {
         let inbox = inbox.try_borrow()?;
-        let event_loop = inbox.event_loop.as_ref().filter(|_| inbox.is_home());
+        let is_home = inbox.is_home();
+        let event_loop = inbox.event_loop.as_ref().filter(|_| is_home);
         (
             inbox.owner.bind(py).clone(),
             event_loop.map(|event_loop| event_loop.bind(py).clone()),
+            has_waited && is_home,
         )
     };
     // While it runs no other loop does, in its thread. To ask which one does is a system call in Python 3.11.
@@ -378,13 +384,15 @@ fn begin_wait<'py>(inbox: &Bound<'py, Inbox>) -> PyResult<Step<'py>> {
         let bound = |object: &Option<Py<PyAny>>| object.as_ref().map(|object| object.bind(py).clone());
         (bound(&inbox.event_loop), bound(&inbox.waiter))
     };
-    if let Some(waiter) = waiter
-        && !is_done(&waiter)?
-    {
-        return Err(PyRuntimeError::new_err(
-            "a second consumer of one context: another task waits for its events",
-        ));
+    if let Some(waiter) = waiter {
+        if !is_done(&waiter)? {
+            return Err(PyRuntimeError::new_err(
+                "a second consumer of one context: another task waits for its events",
+            ));
+        }
+        end_wait(inbox.as_any(), &waiter);
     }
+    let was_open = event_loop.is_some();
     let event_loop = match event_loop {
         Some(event_loop) => event_loop,
         None => py
@@ -392,8 +400,18 @@ fn begin_wait<'py>(inbox: &Bound<'py, Inbox>) -> PyResult<Step<'py>> {
             .call_method0(intern!(py, "get_running_loop"))?,
     };
     let waiter = event_loop.call_method0(intern!(py, "create_future"))?;
-    let former = inbox.try_borrow_mut()?.waiter.replace(waiter.clone().unbind());
-    drop(former.map(|former| former.into_bound(py)));
+    let has_changed = {
+        let mut inbox = inbox.try_borrow_mut()?;
+        // Foreign code may have run since it was looked at: a collector that puts, ends or waits.
+        let has_changed = inbox.__bool__() || inbox.is_open() != was_open || inbox.waiter.is_some();
+        if !has_changed {
+            inbox.waiter = Some(waiter.clone().unbind());
+        }
+        has_changed
+    };
+    if has_changed {
+        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
     Ok(Step::Wait(waiter))
 }
 

@@ -167,11 +167,10 @@ impl Reader {
             let mut feed = core.feed(py, now)?;
             let mut buffer = self.buffer.try_borrow_mut(py)?;
             let mut socket = self.socket.try_borrow_mut(py)?;
-            let received = socket.socket.receive(&mut buffer.bytes, |data| feed(data));
-            received.map_err(|error| raised(py, &error))?
+            socket.socket.receive(&mut buffer.bytes, |data| feed(data))
         };
         // Nothing is held here: foreign code may run, which may send.
-        let has_more = match received {
+        let has_more = match received.map_err(|error| raised(py, &error))? {
             Received::End => return Ok(Came::End),
             Received::Bytes(_) => Connection::deliver(connection)?,
             Received::WouldBlock => false,

@@ -10,7 +10,7 @@ from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import voxwire
@@ -44,6 +44,7 @@ readings = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1,
 
 
 @given(readings, st.floats(0, 110))
+@example([(0.0, 68.52199828831168), (15.0, 0.0)], 69.0)
 def test_a_place_is_never_left_before_it_is_reached(points, audio_s):
     times, played = (sorted(values) for values in zip(*points, strict=True))
     playhead = Playhead(times, played)

@@ -47,4 +47,5 @@ class Playhead:
             self._times_s[after - 1 : after + 1],
             self._played_s[after - 1 : after + 1],
         )
-        return before_s + (after_s - before_s) * (audio_s - low_s) / (high_s - low_s)
+        # Rounding must not lead behind the later reading.
+        return min(after_s, before_s + (after_s - before_s) * (audio_s - low_s) / (high_s - low_s))

@@ -227,10 +227,11 @@ class Inbox:
     EVENT_BYTES: Final[int]
     """What an event, or a word in it, counts beside its samples: 128."""
     def __new__(cls, owner: Any, tally: AudioTally, limit_bytes: int) -> Inbox:
-        """Closed. While it is, and where somebody comes from another thread or loop, the ``check_wait()`` of ``owner`` is
-        called; of who has waited here already, its ``check_end()``. Events behind the first of a batch are given without a
-        question in the same thread. They raise where nothing is to be had, as an
-        iteration does; the first also where the place is wrong."""
+        """Closed.
+
+        While it is, and where somebody comes from another thread or loop, ``owner.check_wait()`` is called; for who has
+        waited here already, ``owner.check_end()``. Both raise where nothing is to be had, as an iteration does; the first
+        also where the place is wrong. Events behind the first of a batch are given without a question in one thread."""
     def open(self, event_loop: asyncio.AbstractEventLoop) -> None:
         """From now on audio comes straight here from a batched ``Connection`` that has this as owner of a context, as
         long as no more than ``limit_bytes`` wait, and is counted by the tally. All else comes as ``Batch``, whose

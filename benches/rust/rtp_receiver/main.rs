@@ -14,7 +14,8 @@
 //! * `limit_s`: after so many seconds it gives up
 //!
 //! It prints `{"ports"}` when it listens and, when its standard input ends, what came: see `report` of the receiver and
-//! of a stream, and in `wakes` that of each witness; null where the system allows none. `--self` as the only argument compares what it finds with what is known to be sent.
+//! of a stream, and in `wakes` that of each witness; null where the system allows none. `--self` as the only argument
+//! compares what it finds with what is known to be sent.
 
 mod batch;
 mod check;

@@ -13,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voxwire_audio::{Encoding, Format};
+use voxwire_benches::host::Vectors;
 use voxwire_benches::{CONTEXT_ID, ROTATION, SIZES, frame, pcm};
 use voxwire_core::connection::{Config, Connection, Event, Fill, Host, OutOfMemory};
 use voxwire_core::frame::Role;
@@ -27,50 +28,27 @@ struct Reused(RefCell<Vec<MaybeUninit<u8>>>);
 
 impl Host for Reused {
     type Buffer = usize;
-    type Owner = u32;
+    type Owner = usize;
 
-    fn share(&self, owner: &u32) -> u32 {
+    fn share(&self, owner: &usize) -> usize {
         *owner
     }
 
-    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<usize>, OutOfMemory> {
+    fn begin(&self, size: usize) -> Result<usize, OutOfMemory> {
         let mut room = self.0.borrow_mut();
         if room.len() < size {
             room.resize(size, MaybeUninit::new(0));
         }
-        Ok(fill(&mut room[..size]).then_some(size))
+        Ok(size)
+    }
+
+    fn write(&self, _: &mut usize, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        fill(&mut self.0.borrow_mut()[start..start + size])
     }
 
     /// Only chunks that cut a frame are read back, and there is none here.
-    fn bytes<'a>(&'a self, _: &'a usize) -> &'a [u8] {
+    fn bytes<'a>(&'a self, _: &'a usize, _: usize) -> &'a [u8] {
         &[]
-    }
-}
-
-/// Makes a buffer for every chunk.
-struct Fresh;
-
-impl Host for Fresh {
-    type Buffer = Vec<u8>;
-    type Owner = u32;
-
-    fn share(&self, owner: &u32) -> u32 {
-        *owner
-    }
-
-    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<Vec<u8>>, OutOfMemory> {
-        let mut buffer: Vec<u8> = Vec::with_capacity(size);
-        let filled = fill(&mut buffer.spare_capacity_mut()[..size]);
-        if filled {
-            // SAFETY: the capacity is at least `size`, and `fill` returned true, by which it promises that it wrote
-            // that many bytes.
-            unsafe { buffer.set_len(size) };
-        }
-        Ok(filled.then_some(buffer))
-    }
-
-    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
-        buffer
     }
 }
 
@@ -78,7 +56,7 @@ fn context_id(number: u64) -> String {
     format!("{}{number:02}", &CONTEXT_ID[..CONTEXT_ID.len() - 2])
 }
 
-fn client<H: Host<Owner = u32>>() -> Connection<u32, H::Buffer> {
+fn client<H: Host<Owner = usize>>() -> Connection<usize, H::Buffer> {
     let mut client = Connection::new(&Config {
         ping_interval_s: None,
         ..Config::new(Role::Client, [7; 32])
@@ -90,7 +68,7 @@ fn client<H: Host<Owner = u32>>() -> Connection<u32, H::Buffer> {
     };
     for number in 0..CONTEXTS {
         client
-            .open_context(&context_id(number), number as u32, format, None, None)
+            .open_context(&context_id(number), number as usize, format, None, None)
             .unwrap();
     }
     client
@@ -182,15 +160,15 @@ fn rotation(size: usize, shape: Shape, contexts: u64) -> (Vec<Vec<u8>>, Vec<Vec<
 
 /// Every chunk must come out as it went in, before anything is timed; twice, since a first message may teach.
 fn check(frames: &[Vec<u8>], source: &[Vec<u8>], contexts: u64) {
-    let mut client = client::<Fresh>();
+    let mut client = client::<Vectors>();
     for _ in 0..2 {
         for (turn, (wire, expected)) in frames.iter().zip(source).enumerate() {
-            client.handle_data(wire, None, &Fresh);
+            client.handle_data(wire, None, &Vectors);
             let events = client.poll_events();
             let [Event::Audio { owner, data, .. }] = events.as_slice() else {
                 unreachable!("every message is a chunk of an open context")
             };
-            assert_eq!(u64::from(*owner), turn as u64 % contexts);
+            assert_eq!(*owner as u64, turn as u64 % contexts);
             assert_eq!(data, expected);
         }
     }
@@ -207,7 +185,7 @@ fn reads(frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, usize) {
     (reads, per_read)
 }
 
-fn measure<H: Host<Owner = u32>>(
+fn measure<H: Host<Owner = usize>>(
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
     id: BenchmarkId,
     frames: &[Vec<u8>],
@@ -241,7 +219,7 @@ fn bench(criterion: &mut Criterion) {
         let (frames, source) = rotation(size, standard, 1);
         check(&frames, &source, 1);
         measure(&mut group, BenchmarkId::new("reused", size), &frames, &reused);
-        measure(&mut group, BenchmarkId::new("fresh", size), &frames, &Fresh);
+        measure(&mut group, BenchmarkId::new("fresh", size), &frames, &Vectors);
     }
     for (name, shape, contexts) in SHAPES {
         for size in [160, 1920] {

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voxwire_audio::{Encoding, Format};
+use voxwire_benches::host::Vectors;
 use voxwire_benches::{CONTEXT_ID, ROTATION, SIZES, pcm};
-use voxwire_core::connection::{Config, Connection, Event, Fill, Host, OutOfMemory};
+use voxwire_core::connection::{Config, Connection, Event};
 use voxwire_core::frame::Role;
 
 /// Time that the sampling of one figure takes.
@@ -16,45 +17,21 @@ const SAMPLING: Duration = Duration::from_millis(800);
 /// Milliseconds that a chunk took to make: short in decimals, as a server that rounds sends them, and as measured.
 const STEP_TIMES_MS: [(&str, f64); 2] = [("rounded", 12.345), ("measured", 12.345_678_901_234)];
 
-struct Memory;
-
-impl Host for Memory {
-    type Buffer = Vec<u8>;
-    type Owner = ();
-
-    fn share(&self, (): &()) {}
-
-    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<Vec<u8>>, OutOfMemory> {
-        let mut buffer: Vec<u8> = Vec::with_capacity(size);
-        let filled = fill(&mut buffer.spare_capacity_mut()[..size]);
-        if filled {
-            // SAFETY: the capacity is at least `size`, and `fill` returned true, by which it promises that it wrote
-            // that many bytes.
-            unsafe { buffer.set_len(size) };
-        }
-        Ok(filled.then_some(buffer))
-    }
-
-    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
-        buffer
-    }
-}
-
-fn end(role: Role) -> Connection<(), Vec<u8>> {
+fn end(role: Role) -> Connection<usize, Vec<u8>> {
     Connection::new(&Config {
         ping_interval_s: None,
         ..Config::new(role, [7; 32])
     })
 }
 
-fn client() -> Connection<(), Vec<u8>> {
+fn client() -> Connection<usize, Vec<u8>> {
     let mut client = end(Role::Client);
     let format = Format {
         encoding: Encoding::PcmS16le,
         sample_rate: 24000,
         channels: 1,
     };
-    client.open_context(CONTEXT_ID, (), format, None, None).unwrap();
+    client.open_context(CONTEXT_ID, 0, format, None, None).unwrap();
     client
 }
 
@@ -62,7 +39,7 @@ fn client() -> Connection<(), Vec<u8>> {
 fn check(wires: &[Vec<u8>], source: &[Vec<u8>]) {
     let mut client = client();
     for (wire, expected) in wires.iter().zip(source) {
-        client.handle_data(wire, None, &Memory);
+        client.handle_data(wire, None, &Vectors);
         let events = client.poll_events();
         let [Event::Audio { data, .. }] = events.as_slice() else {
             unreachable!("every message is a chunk of an open context")
@@ -96,7 +73,7 @@ fn bench(criterion: &mut Criterion) {
                 let mut client = client();
                 let mut turn = wires.iter().cycle();
                 bencher.iter(|| {
-                    client.handle_data(black_box(turn.next().unwrap()), None, &Memory);
+                    client.handle_data(black_box(turn.next().unwrap()), None, &Vectors);
                     client.poll_events()
                 });
             });

@@ -1,8 +1,6 @@
 //! What a connection in a bench borrows: plain vectors, and contexts numbered by the bench.
 
-use std::mem::MaybeUninit;
-
-use voxwire_core::connection::{Host, OutOfMemory};
+use voxwire_core::connection::{Fill, Host, OutOfMemory};
 
 /// Makes a fresh vector for each piece of audio, as a program without Python would.
 pub struct Vectors;
@@ -15,21 +13,21 @@ impl Host for Vectors {
         *owner
     }
 
-    fn make(
-        &self,
-        size: usize,
-        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
-    ) -> Result<Option<Vec<u8>>, OutOfMemory> {
-        let mut buffer = Vec::<u8>::with_capacity(size);
-        if !fill(&mut buffer.spare_capacity_mut()[..size]) {
-            return Ok(None);
-        }
-        // SAFETY: the capacity is at least `size`, and by returning true `fill` promised to have written every byte.
-        unsafe { buffer.set_len(size) };
-        Ok(Some(buffer))
+    fn begin(&self, size: usize) -> Result<Vec<u8>, OutOfMemory> {
+        Ok(Vec::with_capacity(size))
     }
 
-    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
-        buffer
+    fn write(&self, buffer: &mut Vec<u8>, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        let written = fill(&mut buffer.spare_capacity_mut()[..size]);
+        if written {
+            // SAFETY: the capacity suffices, all before `start` is written, and by returning true `fill` promised to
+            // have written every byte behind it.
+            unsafe { buffer.set_len(start + size) };
+        }
+        written
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>, size: usize) -> &'a [u8] {
+        &buffer[..size]
     }
 }

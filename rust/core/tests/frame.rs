@@ -24,6 +24,10 @@ enum Event {
 /// Reads as a connection does: up to the first violation, texts proved where the reader did not.
 struct Probe {
     reader: FrameReader,
+    /// So many parts of a message are kept before all are given back.
+    patience: usize,
+    parts: usize,
+    kept: Vec<u8>,
     events: Vec<Event>,
     error: Option<Error>,
 }
@@ -32,9 +36,42 @@ impl Probe {
     fn new(role: Role, max_message: u64) -> Self {
         Self {
             reader: FrameReader::new(role, max_message),
+            patience: 0,
+            parts: 0,
+            kept: Vec::new(),
             events: Vec::new(),
             error: None,
         }
+    }
+
+    /// One that takes the parts of texts.
+    fn taking_parts(role: Role, max_message: u64, patience: usize) -> Self {
+        Self {
+            reader: FrameReader::new(role, max_message).offering_parts(),
+            patience,
+            ..Self::new(role, max_message)
+        }
+    }
+
+    /// Takes a part, if there is one.
+    fn take_part(&mut self, input: &mut &[u8]) -> Option<Result<(), Error>> {
+        let part = self.reader.take_part(input)?;
+        assert!(!part.payload.is_empty());
+        assert_eq!(part.have, self.kept.len(), "a part is missing");
+        self.kept.extend_from_slice(part.payload);
+        self.parts += 1;
+        if self.parts > self.patience {
+            self.parts = 0;
+            return Some(self.reader.collect(&std::mem::take(&mut self.kept)));
+        }
+        if part.missing == 0 {
+            self.parts = 0;
+            let text = std::mem::take(&mut self.kept);
+            let index = self.reader.position() - text.len() as u64;
+            let checked = check_utf8(&text, index).map(|text| Event::Text(text.to_owned(), index));
+            return Some(checked.map(|event| self.events.push(event)));
+        }
+        Some(Ok(()))
     }
 
     fn feed(&mut self, mut input: &[u8]) {
@@ -66,10 +103,17 @@ impl Probe {
                 Ok(Some(Incoming::Ping(payload))) => Event::Ping(payload.to_vec()),
                 Ok(Some(Incoming::Pong(payload))) => Event::Pong(payload.to_vec()),
                 Ok(Some(Incoming::Close { code, reason })) => Event::Close(code, reason.to_owned()),
-                Ok(None) => {
-                    assert!(input.is_empty(), "a reader that wants more has used up its input");
-                    return;
-                }
+                Ok(None) => match self.take_part(&mut input) {
+                    Some(Ok(())) => continue,
+                    Some(Err(error)) => {
+                        self.error = Some(error);
+                        return;
+                    }
+                    None => {
+                        assert!(input.is_empty(), "a reader that wants more has used up its input");
+                        return;
+                    }
+                },
                 Err(error) => {
                     self.error = Some(error);
                     return;
@@ -91,7 +135,10 @@ fn read_whole(role: Role, max_message: u64, wire: &[u8]) -> Probe {
 }
 
 fn read_cut(role: Role, max_message: u64, wire: &[u8], cuts: &[usize]) -> Probe {
-    let mut probe = Probe::new(role, max_message);
+    feed_cut(Probe::new(role, max_message), wire, cuts)
+}
+
+fn feed_cut(mut probe: Probe, wire: &[u8], cuts: &[usize]) -> Probe {
     let mut start = 0;
     for &cut in cuts {
         let end = cut.clamp(start, wire.len());
@@ -602,6 +649,72 @@ fn a_text_that_did_not_come_whole_is_checked_already() {
 }
 
 #[test]
+fn a_text_is_offered_in_parts_and_may_be_given_back_at_any_of_them() {
+    let wire = [
+        frame(Role::Client, 0x81, "käse und brot".as_bytes()),
+        frame(Role::Client, 0x81, b"whole"),
+    ]
+    .concat();
+    let expected = read_whole(Role::Client, MAX_MESSAGE, &wire).events;
+    for cut in 0..wire.len() {
+        for second in cut..wire.len() {
+            for patience in 0..4 {
+                let probe = Probe::taking_parts(Role::Client, MAX_MESSAGE, patience);
+                let probe = feed_cut(probe, &wire, &[cut, second]);
+                assert_eq!(
+                    (&probe.events, probe.error),
+                    (&expected, None),
+                    "{cut} {second} {patience}"
+                );
+                assert!(probe.kept.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_given_back_fails_at_its_first_bad_byte() {
+    let wire = frame(Role::Client, 0x81, b"abc\xc3defgh");
+    for cut in 3..wire.len() {
+        let probe = feed_cut(Probe::taking_parts(Role::Client, MAX_MESSAGE, 1), &wire, &[cut]);
+        let error = probe.error.expect("no text");
+        assert_eq!((error.kind, error.index), (ErrorKind::InvalidUtf8, 6), "cut at {cut}");
+    }
+    // Cut off in the middle of a character, where it was the last part that was given back.
+    let wire = frame(Role::Client, 0x81, b"abc\xc3");
+    let probe = feed_cut(Probe::taking_parts(Role::Client, MAX_MESSAGE, 0), &wire, &[3]);
+    assert_eq!(probe.error.map(|error| error.index), Some(wire.len() as u64));
+}
+
+#[test]
+fn only_texts_of_one_frame_and_bounded_length_are_offered() {
+    let offered = |role, wire: &[u8]| {
+        let mut reader = FrameReader::new(role, MAX_MESSAGE).offering_parts();
+        let mut input = &wire[..wire.len() - 1];
+        while reader.read(&mut input).expect("valid so far").is_some() {}
+        reader.take_part(&mut input).is_some()
+    };
+    assert!(offered(Role::Client, &frame(Role::Client, 0x81, b"text")));
+    assert!(offered(Role::Client, &frame(Role::Client, 0x81, &vec![b'a'; 262_144])));
+    assert!(!offered(Role::Client, &frame(Role::Client, 0x81, &vec![b'a'; 262_145])));
+    assert!(!offered(Role::Client, &frame(Role::Client, 0x82, b"binary")));
+    assert!(!offered(Role::Client, &frame(Role::Client, 0x89, b"ping")));
+    assert!(!offered(Role::Client, &frame(Role::Client, 0x01, b"fragment")));
+    assert!(!offered(
+        Role::Client,
+        &frames(Role::Client, &[(0x01, b"fragment"), (0x80, b"end")])
+    ));
+    assert!(!offered(Role::Server, &frame(Role::Server, 0x81, b"masked")));
+    assert!(!{
+        let mut reader = FrameReader::new(Role::Client, MAX_MESSAGE);
+        let wire = frame(Role::Client, 0x81, b"text");
+        let mut input = &wire[..4];
+        assert_eq!(reader.read(&mut input), Ok(None));
+        reader.take_part(&mut input).is_some()
+    });
+}
+
+#[test]
 fn a_short_message_in_two_reads_is_given_exactly_its_room() {
     for role in BOTH {
         let wire = frame(role, 0x82, &[7; 100]);
@@ -803,12 +916,20 @@ proptest! {
         (role, wire) in stream(),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
         max_message in prop_oneof![3 => Just(MAX_MESSAGE), 1 => 0..300_u64],
+        patience in 0..4_usize,
     ) {
         let whole = read_whole(role, max_message, &wire);
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
         cuts.sort_unstable();
         let cut = read_cut(role, max_message, &wire, &cuts);
         prop_assert_eq!((&cut.events, cut.error), (&whole.events, whole.error));
+        let taken = feed_cut(Probe::taking_parts(role, max_message, patience), &wire, &cuts);
+        // What is taken in parts is proved when all is there, and only where it all comes.
+        if taken.kept.is_empty() {
+            prop_assert_eq!((&taken.events, taken.error), (&whole.events, whole.error));
+        } else {
+            prop_assert_eq!(&taken.events, &whole.events);
+        }
         if wire.len() < 4000 {
             let bytewise = read_cut(role, max_message, &wire, &(0..wire.len()).collect::<Vec<_>>());
             prop_assert_eq!((&bytewise.events, bytewise.error), (&whole.events, whole.error));

@@ -2,16 +2,21 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::mem::MaybeUninit;
 
 use voxwire_audio::{Encoding, Format};
-use voxwire_core::connection::{Config, Connection, Event, Host, OutOfMemory};
+use voxwire_core::connection::{Config, Connection, Event, Fill, Host, OutOfMemory};
 use voxwire_core::frame::{FrameWriter, Opcode, Role};
 
 /// Contexts that go over one connection.
 const MANY: usize = 1_000_000;
 /// Bytes of the largest message that a client takes (protocol.md 13).
 const MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+
+const S16: Format = Format {
+    encoding: Encoding::PcmS16le,
+    sample_rate: 24000,
+    channels: 1,
+};
 
 thread_local! {
     static HELD_BYTES: Cell<isize> = const { Cell::new(0) };
@@ -54,22 +59,22 @@ impl Host for Memory {
         *owner
     }
 
-    fn make(
-        &self,
-        size: usize,
-        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
-    ) -> Result<Option<Vec<u8>>, OutOfMemory> {
-        let mut buffer = Vec::<u8>::with_capacity(size);
-        if !fill(&mut buffer.spare_capacity_mut()[..size]) {
-            return Ok(None);
-        }
-        // SAFETY: the capacity suffices, and by returning true `fill` promised to have written every byte.
-        unsafe { buffer.set_len(size) };
-        Ok(Some(buffer))
+    fn begin(&self, size: usize) -> Result<Vec<u8>, OutOfMemory> {
+        Ok(Vec::with_capacity(size))
     }
 
-    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
-        buffer
+    fn write(&self, buffer: &mut Vec<u8>, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        let written = fill(&mut buffer.spare_capacity_mut()[..size]);
+        if written {
+            // SAFETY: the capacity suffices, all before `start` is written, and by returning true `fill` promised to
+            // have written every byte behind it.
+            unsafe { buffer.set_len(start + size) };
+        }
+        written
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>, size: usize) -> &'a [u8] {
+        &buffer[..size]
     }
 }
 
@@ -88,13 +93,8 @@ fn id_of(number: usize) -> String {
 
 fn open(client: &mut Client, number: usize) -> String {
     let id = id_of(number);
-    let format = Format {
-        encoding: Encoding::PcmS16le,
-        sample_rate: 24000,
-        channels: 1,
-    };
     client
-        .open_context(&id, number, format, None, None)
+        .open_context(&id, number, S16, None, None)
         .expect("the id is new");
     id
 }
@@ -196,6 +196,66 @@ fn an_idle_context_and_an_idle_connection_are_small() {
         assert_eq!(client.poll_transmit(), []);
     });
     assert!(held < 8192, "an idle connection holds {held} bytes");
+}
+
+#[test]
+fn a_chunk_in_pieces_takes_its_audio_and_little_more() {
+    let mut client = client();
+    let id = open(&mut client, 0);
+    for audio in [
+        "AAAA".repeat(10_000),
+        "AAAA".repeat(9_999) + "AAA=",
+        "AAAA".repeat(9_999) + "AA==",
+    ] {
+        let wire = chunk(&id, &audio);
+        let size = audio.trim_end_matches('=').len() * 3 / 4;
+        // The first of its kind teaches how the next will end.
+        for is_taught in [false, true] {
+            let before = HELD_BYTES.get();
+            PEAK_BYTES.set(before);
+            let mut heard = 0;
+            for piece in wire.chunks(1000) {
+                client.handle_data(piece, None, &Memory);
+                for event in client.poll_events() {
+                    if let Event::Audio { data, .. } = event {
+                        heard += data.len();
+                    }
+                }
+            }
+            // Each of two chunks that are no multiple of a frame gives half of one to the other.
+            assert!(heard.abs_diff(size) <= 1, "{heard} of {size}");
+            let peak = (PEAK_BYTES.get() - before).unsigned_abs();
+            assert!(
+                peak <= size + 2048 || !is_taught || size % 2 == 1,
+                "{peak} bytes for {size}"
+            );
+        }
+    }
+    // Another id is longer than all that is expected behind the audio, but not the next time.
+    let longer = format!("{id}{}", &id[..24]);
+    client.open_context(&longer, 1, S16, None, None).expect("the id is new");
+    let wire = chunk(&longer, &"AAAA".repeat(10_000));
+    for is_taught in [false, true] {
+        let before = HELD_BYTES.get();
+        PEAK_BYTES.set(before);
+        let events: Vec<_> = wire
+            .chunks(1000)
+            .flat_map(|piece| {
+                client.handle_data(piece, None, &Memory);
+                client.poll_events()
+            })
+            .collect();
+        assert!(matches!(events.as_slice(), [Event::Audio { data, .. }] if data.len() == 30_000));
+        let peak = (PEAK_BYTES.get() - before).unsigned_abs();
+        assert!(peak <= 32_048 || !is_taught, "{peak} bytes");
+    }
+    // Of one that is left unfinished nothing stays with the end.
+    let before = HELD_BYTES.get();
+    client.handle_data(&chunk(&id, &"AAAA".repeat(10_000))[..1000], None, &Memory);
+    assert!(HELD_BYTES.get() - before > 20_000, "room is made for all of it");
+    client.handle_eof(None);
+    client.poll_events();
+    assert!(HELD_BYTES.get() - before < 1024, "{}", HELD_BYTES.get() - before);
 }
 
 #[test]

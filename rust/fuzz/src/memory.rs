@@ -1,8 +1,6 @@
 //! The host of the connections: buffers are vectors, owners are numbers.
 
-use std::mem::MaybeUninit;
-
-use voxwire_core::connection::{Host, OutOfMemory};
+use voxwire_core::connection::{Fill, Host, OutOfMemory};
 
 use crate::room::Room;
 
@@ -19,19 +17,25 @@ impl Host for Memory {
         *owner
     }
 
-    fn make(
-        &self,
-        size: usize,
-        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
-    ) -> Result<Option<Vec<u8>>, OutOfMemory> {
+    fn begin(&self, size: usize) -> Result<Vec<u8>, OutOfMemory> {
         if size > self.limit_bytes {
             return Err(OutOfMemory);
         }
-        let mut room = Room::new(size);
-        Ok(fill(room.slots()).then(|| room.bytes()))
+        Ok(Vec::with_capacity(size))
     }
 
-    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
-        buffer
+    fn write(&self, buffer: &mut Vec<u8>, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        assert_eq!(start, buffer.len(), "written in order");
+        assert!(start + size <= buffer.capacity(), "written beyond the end");
+        let mut room = Room::new(size);
+        let written = fill(room.slots());
+        if written {
+            buffer.extend(room.bytes());
+        }
+        written
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>, size: usize) -> &'a [u8] {
+        &buffer[..size]
     }
 }

@@ -4,13 +4,13 @@
 //! object) meanwhile raises `RuntimeError`. No foreign code runs while the core works: what may run some, such as making
 //! events or letting go of owners, happens while the core is not borrowed.
 
-use std::mem::{self, MaybeUninit};
+use std::mem;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
-use voxwire_core::connection::{self, Config, Host, Input, OutOfMemory};
+use voxwire_core::connection::{self, Config, Fill, Host, Input, OutOfMemory};
 use voxwire_core::context::{BUFFER_DELAY_MS, ClientVerdict, ServerAction, ServerEvent, ServerInput, ServerState};
 use voxwire_core::error::close_code;
 use voxwire_core::frame::Role;
@@ -19,7 +19,7 @@ use voxwire_core::message::{TimestampKind, encode};
 use crate::audio::read_format;
 use crate::errors::{command_error, value_error};
 use crate::events::{self, Owner};
-use crate::raw::{new_bytes, with_bytes};
+use crate::raw::{self, with_bytes};
 
 type Core = connection::Connection<Owner, Py<PyBytes>>;
 
@@ -34,16 +34,16 @@ impl Host for PythonHost<'_> {
         owner.share(self.0)
     }
 
-    fn make(
-        &self,
-        size: usize,
-        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
-    ) -> Result<Option<Py<PyBytes>>, OutOfMemory> {
-        new_bytes(self.0, size, fill).map_err(|_| OutOfMemory)
+    fn begin(&self, size: usize) -> Result<Py<PyBytes>, OutOfMemory> {
+        raw::begin_bytes(self.0, size).map_err(|_| OutOfMemory)
     }
 
-    fn bytes<'a>(&'a self, buffer: &'a Py<PyBytes>) -> &'a [u8] {
-        buffer.as_bytes(self.0)
+    fn write(&self, buffer: &mut Py<PyBytes>, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        raw::write_bytes(self.0, buffer, start, size, fill)
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Py<PyBytes>, size: usize) -> &'a [u8] {
+        raw::written_bytes(self.0, buffer, size)
     }
 }
 

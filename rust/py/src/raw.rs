@@ -65,21 +65,66 @@ pub(crate) fn new_bytes(
     size: usize,
     fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
 ) -> PyResult<Option<Py<PyBytes>>> {
+    let mut bytes = begin_bytes(py, size)?;
+    Ok(write_bytes(py, &mut bytes, 0, size, fill).then_some(bytes))
+}
+
+/// Makes a `bytes` of `size` bytes that are still to be written: nothing but this module may see it before they are.
+///
+/// Raises `MemoryError` where there is no room.
+pub(crate) fn begin_bytes(py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
     let length =
         ffi::Py_ssize_t::try_from(size).map_err(|_| PyMemoryError::new_err(format!("no room for {size} bytes")))?;
     // SAFETY: a null source asks for uninitialised bytes; the result is a new reference or null with an error set.
-    let object = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyBytes_FromStringAndSize(ptr::null(), length))?
-            .cast_into_unchecked::<PyBytes>()
-    };
-    // SAFETY: the object is new (for a size of 0 shared, but then the slice is empty), nobody else knows it, and it has
-    // `size` writable bytes at this address. They are handed out as possibly uninitialised. Python sees the object only
-    // where `fill` returned true, by which it promises to have written every byte (the base64 decoder's contract).
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), length);
+        Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked().unbind())
+    }
+}
+
+/// Lets `fill` write `size` bytes from `start` of a `bytes` that was begun; returns what `fill` does, by which it promises
+/// to have written every one.
+///
+/// # Panics
+///
+/// If the place is not within the object, or anybody else has a reference to it.
+pub(crate) fn write_bytes(
+    _py: Python<'_>,
+    bytes: &mut Py<PyBytes>,
+    start: usize,
+    size: usize,
+    fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
+) -> bool {
+    let object = bytes.as_ptr();
+    // SAFETY: a live object.
+    let references = unsafe { ffi::Py_REFCNT(object) };
+    // An empty one may be shared, but then nothing is written.
+    assert!(size == 0 || references == 1, "only what nobody else knows is written");
+    // SAFETY: a live `bytes`, of which this gives the length and the place of so many bytes. Nobody else knows it, and
+    // `bytes` is borrowed for as long as the slice lives. They are handed out as possibly uninitialised. Python sees the
+    // object only once all was written (the contract of the base64 decoder, which says so by returning true).
     let room = unsafe {
-        let start = ffi::PyBytes_AsString(object.as_ptr()).cast::<MaybeUninit<u8>>();
-        std::slice::from_raw_parts_mut(start, size)
+        let len = ffi::PyBytes_Size(object).unsigned_abs();
+        assert!(start <= len && size <= len - start, "what is written lies within");
+        let place = ffi::PyBytes_AsString(object).cast::<MaybeUninit<u8>>().add(start);
+        std::slice::from_raw_parts_mut(place, size)
     };
-    Ok(fill(room).then(|| object.unbind()))
+    fill(room)
+}
+
+/// The first `size` bytes of a `bytes`, which must be written.
+///
+/// # Panics
+///
+/// If there are not so many.
+pub(crate) fn written_bytes<'a>(_py: Python<'a>, bytes: &'a Py<PyBytes>, size: usize) -> &'a [u8] {
+    // SAFETY: a live `bytes`, as above; whoever calls this has seen the first `size` bytes be written, and nobody changes
+    // them while `bytes` is borrowed.
+    unsafe {
+        let len = ffi::PyBytes_Size(bytes.as_ptr()).unsigned_abs();
+        assert!(size <= len, "what is written lies within");
+        std::slice::from_raw_parts(ffi::PyBytes_AsString(bytes.as_ptr()).cast(), size)
+    }
 }
 
 /// What an awaitable is asked for.

@@ -1,5 +1,6 @@
 //! The client's part of a connection: its contexts, their timers and their ends. What comes for them is in `receive.rs`.
 
+use super::arriving::Arriving;
 use super::event::{Event, Failure, failure_code};
 use super::ids::{IdMap, shrink};
 use super::inner::Outlet;
@@ -9,11 +10,13 @@ use super::tombstones::Tombstones;
 use crate::context::{ClientAction, ClientContext, ClientEvent};
 use crate::message::Envelopes;
 
-pub(super) struct Client<Owner> {
+pub(super) struct Client<Owner, Buffer> {
     /// In boxes: the table has room to spare, which is not to cost whole contexts.
     pub(super) contexts: IdMap<Box<Context<Owner>>>,
     pub(super) ended: Tombstones,
     pub(super) envelopes: Envelopes,
+    /// The chunk whose frame is arriving, where it is decoded as it comes.
+    pub(super) arriving: Option<Box<Arriving<Buffer>>>,
     pub(super) joint: Joint,
     pub(super) opened: u64,
     pub(super) inactivity_timeout_s: Option<f64>,
@@ -34,12 +37,13 @@ pub(super) struct Context<Owner> {
     pub(super) audio: Stream,
 }
 
-impl<Owner> Client<Owner> {
+impl<Owner, Buffer> Client<Owner, Buffer> {
     pub(super) fn new(inactivity_timeout_s: Option<f64>) -> Self {
         Self {
             contexts: IdMap::default(),
             ended: Tombstones::default(),
             envelopes: Envelopes::default(),
+            arriving: None,
             joint: Joint::default(),
             opened: 0,
             inactivity_timeout_s,
@@ -63,6 +67,7 @@ impl<Owner> Client<Owner> {
 
     /// The socket is gone. Owners stay until the events were drained: letting go of one may run foreign code.
     pub(super) fn handle_lost(&mut self, now: f64) {
+        self.arriving = None;
         for context in self.contexts.values_mut() {
             context.life.apply(ClientEvent::Lost, now);
         }
@@ -70,7 +75,7 @@ impl<Owner> Client<Owner> {
     }
 
     /// Fails every context whose inactivity time is over; returns whether there was one.
-    pub(super) fn handle_timeout<Buffer>(
+    pub(super) fn handle_timeout(
         &mut self,
         now: f64,
         outlet: &mut Outlet,
@@ -102,7 +107,7 @@ impl<Owner> Client<Owner> {
     }
 
     /// What we found ourselves ends the context, and the server is told to stop.
-    pub(super) fn fail_locally<Buffer>(
+    pub(super) fn fail_locally(
         &mut self,
         id: &str,
         event: ClientEvent,

@@ -181,7 +181,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         Ok(stopped)
     }
 
-    fn client(&mut self) -> Result<&mut Client<Owner>, CommandError> {
+    fn client(&mut self) -> Result<&mut Client<Owner, Buffer>, CommandError> {
         match &mut self.inner.side {
             Side::Client(client) => Ok(client),
             Side::Server(_) | Side::Plain => Err(CommandError::NoClient),

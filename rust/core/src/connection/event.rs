@@ -19,11 +19,22 @@ pub trait Host {
     /// Returns another handle of the same owner.
     fn share(&self, owner: &Self::Owner) -> Self::Owner;
 
-    /// Makes a buffer of exactly `size` bytes that `fill` writes; None where `fill` returns false.
-    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<Self::Buffer>, OutOfMemory>;
+    /// Makes a buffer of exactly `size` bytes that are still to be written.
+    fn begin(&self, size: usize) -> Result<Self::Buffer, OutOfMemory>;
 
-    /// The bytes of a buffer.
-    fn bytes<'a>(&'a self, buffer: &'a Self::Buffer) -> &'a [u8];
+    /// Lets `fill` write `size` bytes of a buffer that was begun, from `start`, up to which it is written; returns what
+    /// `fill` does. Nothing is written where that is false.
+    fn write(&self, buffer: &mut Self::Buffer, start: usize, size: usize, fill: Fill<'_>) -> bool;
+
+    /// The first `size` bytes of a buffer, which are written.
+    fn bytes<'a>(&'a self, buffer: &'a Self::Buffer, size: usize) -> &'a [u8];
+
+    /// Makes a buffer of exactly `size` bytes that `fill` writes; None where `fill` returns false.
+    #[inline]
+    fn make(&self, size: usize, fill: Fill<'_>) -> Result<Option<Self::Buffer>, OutOfMemory> {
+        let mut buffer = self.begin(size)?;
+        Ok(self.write(&mut buffer, 0, size, fill).then_some(buffer))
+    }
 }
 
 /// There was no room for a buffer.

@@ -1,15 +1,17 @@
 //! All of a connection but the reader, since a message borrows that while it is worked on: what is done with each
 //! message, and how a connection ends.
 
+use std::borrow::Cow;
 use std::mem;
 
+use super::arriving::Arriving;
 use super::client::Client;
 use super::liveness::Liveness;
-use super::receive::{self, Surroundings};
+use super::receive::{Surroundings, Violation};
 use super::server::{Server, UNUSABLE_MESSAGES, Verdict};
 use super::{Closed, CommandError, Counters, Event, Host, TimedOut};
 use crate::error::{Error, ErrorKind, Side as Fault, close_code};
-use crate::frame::{self, FrameWriter, Incoming, Opcode, Role};
+use crate::frame::{self, FrameWriter, Incoming, Opcode, Part, Role};
 
 /// Bytes of a close reason at most: a control frame's payload less the code (RFC 6455 section 5.5).
 const CLOSE_REASON_BYTES: usize = frame::MAX_CONTROL_PAYLOAD - 2;
@@ -33,8 +35,8 @@ pub(super) enum Phase {
     Closed,
 }
 
-pub(super) enum Side<Owner> {
-    Client(Client<Owner>),
+pub(super) enum Side<Owner, Buffer> {
+    Client(Client<Owner, Buffer>),
     Server(Server),
     /// Plain WebSocket messages, either role.
     Plain,
@@ -48,7 +50,7 @@ pub(super) struct Outlet {
 
 pub(super) struct Inner<Owner, Buffer> {
     pub(super) role: Role,
-    pub(super) side: Side<Owner>,
+    pub(super) side: Side<Owner, Buffer>,
     pub(super) phase: Phase,
     pub(super) outlet: Outlet,
     pub(super) events: Vec<Event<Owner, Buffer>>,
@@ -95,6 +97,89 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         }
     }
 
+    /// A piece of a text message; returns all that has come of the message where it is to be collected as text.
+    pub(super) fn handle_part<'a, H: Host<Owner = Owner, Buffer = Buffer>>(
+        &mut self,
+        part: &Part<'a>,
+        index: u64,
+        host: &H,
+    ) -> Option<Cow<'a, [u8]>> {
+        let Side::Client(client) = &mut self.side else {
+            return Some(part.payload.into());
+        };
+        let is_open = matches!(self.phase, Phase::Open);
+        let mut piece = part.payload;
+        if part.have == 0 && is_open {
+            let len = piece.len() + part.missing;
+            client.arriving = Arriving::begin(piece, len, &client.envelopes, host).map(Box::new);
+            piece = &piece[client.arriving.as_ref().map_or(0, |arriving| arriving.front.size)..];
+        }
+        let Some(arriving) = &mut client.arriving else {
+            return Some(piece.into());
+        };
+        let rest = match arriving.take(piece, host) {
+            Ok(()) if part.missing > 0 => return None,
+            // Once our Close is decided on, messages are not looked at any more; what is base64 is UTF-8.
+            Ok(()) if is_open => {
+                let (client, mut surroundings) = self.client(host)?;
+                match client.handle_arrived(&mut surroundings) {
+                    Ok(true) => {
+                        self.conclude(Ok(()), index);
+                        return None;
+                    }
+                    Ok(false) => &[],
+                    Err(violation) => {
+                        self.conclude(Err(violation), index);
+                        return None;
+                    }
+                }
+            }
+            Ok(()) => &[],
+            Err(rest) => rest,
+        };
+        let Side::Client(client) = &mut self.side else {
+            return None;
+        };
+        let mut text = client.arriving.take()?.whole_text(host);
+        text.extend_from_slice(rest);
+        Some(text.into())
+    }
+
+    /// The client's part, and what surrounds it.
+    fn client<'a, H: Host<Owner = Owner, Buffer = Buffer>>(
+        &'a mut self,
+        host: &'a H,
+    ) -> Option<(&'a mut Client<Owner, Buffer>, Surroundings<'a, H>)> {
+        let Side::Client(client) = &mut self.side else {
+            return None;
+        };
+        let surroundings = Surroundings {
+            outlet: &mut self.outlet,
+            events: &mut self.events,
+            counters: &mut self.counters,
+            now: self.now,
+            host,
+        };
+        Some((client, surroundings))
+    }
+
+    /// A client has worked on a text message that began at `index`.
+    fn conclude(&mut self, outcome: Result<(), Violation>, index: u64) {
+        match outcome {
+            Ok(()) => {}
+            // Not counted: where it comes in pieces it never becomes a message.
+            Err(Violation::Utf8 { index: at }) => {
+                return self.fail(&Error::remote(ErrorKind::InvalidUtf8, index + at as u64));
+            }
+            Err(Violation::Json { kind, index: at }) => {
+                let text = format!("message is no usable JSON, {kind} at byte {}", index + at as u64);
+                self.violate(close_code::INVALID_DATA, text);
+            }
+            Err(Violation::OutOfMemory) => self.fail(&Error::local(ErrorKind::OutOfMemory, index)),
+        }
+        self.counters.messages += 1;
+    }
+
     fn handle_text(
         &mut self,
         payload: &[u8],
@@ -103,34 +188,11 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         host: &impl Host<Owner = Owner, Buffer = Buffer>,
     ) {
         let is_open = matches!(self.phase, Phase::Open);
+        if is_open && let Some((client, mut surroundings)) = self.client(host) {
+            let outcome = client.handle_text(payload, checked, &mut surroundings);
+            return self.conclude(outcome, index);
+        }
         match &mut self.side {
-            Side::Client(client) if is_open => {
-                let Self {
-                    outlet,
-                    events,
-                    counters,
-                    now,
-                    ..
-                } = self;
-                let mut surroundings = Surroundings {
-                    outlet,
-                    events,
-                    counters,
-                    now: *now,
-                    host,
-                };
-                match client.handle_text(payload, checked, &mut surroundings) {
-                    Ok(()) => {}
-                    Err(receive::Violation::Utf8 { index: at }) => {
-                        return self.fail(&Error::remote(ErrorKind::InvalidUtf8, index + at as u64));
-                    }
-                    Err(receive::Violation::Json { kind, index: at }) => {
-                        let text = format!("message is no usable JSON, {kind} at byte {}", index + at as u64);
-                        self.violate(close_code::INVALID_DATA, text);
-                    }
-                    Err(receive::Violation::OutOfMemory) => self.fail(&Error::local(ErrorKind::OutOfMemory, index)),
-                }
-            }
             Side::Server(server) if is_open => {
                 let verdict = server.handle_message(payload, &mut self.events);
                 self.obey(&verdict);

@@ -34,11 +34,38 @@ impl Joint {
     pub(super) fn decode<H: Host>(
         &mut self,
         (text, flush_id): (&[u8], Option<u64>),
-        (order, owner, audio): (u64, &H::Owner, &mut Stream),
+        target: (u64, &H::Owner, &mut Stream),
         events: &mut Vec<Event<H::Owner, H::Buffer>>,
         host: &H,
     ) -> Result<bool, Unheard> {
         let size = base64::decoded_len(text).ok_or(Unheard::InvalidBase64)?;
+        let append = |bytes: &mut Vec<u8>| base64::append_decoded(text, bytes).map_err(|_| Unheard::InvalidBase64);
+        self.join((size, append, flush_id), target, events, host)
+    }
+
+    /// As [`Self::decode`], a chunk that is decoded already.
+    pub(super) fn take<H: Host>(
+        &mut self,
+        (decoded, flush_id): (&[u8], Option<u64>),
+        target: (u64, &H::Owner, &mut Stream),
+        events: &mut Vec<Event<H::Owner, H::Buffer>>,
+        host: &H,
+    ) -> Result<bool, OutOfMemory> {
+        let append = |bytes: &mut Vec<u8>| {
+            bytes.extend_from_slice(decoded);
+            Ok(())
+        };
+        self.join((decoded.len(), append, flush_id), target, events, host)
+    }
+
+    #[inline]
+    fn join<H: Host, Error: From<OutOfMemory>>(
+        &mut self,
+        (size, append, flush_id): (usize, impl FnOnce(&mut Vec<u8>) -> Result<(), Error>, Option<u64>),
+        (order, owner, audio): (u64, &H::Owner, &mut Stream),
+        events: &mut Vec<Event<H::Owner, H::Buffer>>,
+        host: &H,
+    ) -> Result<bool, Error> {
         if size >= JOINED_CHUNK_BYTES || !audio.takes_whole(size) {
             return Ok(false);
         }
@@ -48,7 +75,7 @@ impl Joint {
         if !goes_on {
             self.finish(events, host)?;
         }
-        base64::append_decoded(text, &mut self.bytes).map_err(|_| Unheard::InvalidBase64)?;
+        append(&mut self.bytes)?;
         let heard = audio.heard((), size / audio.frame_bytes, flush_id);
         if let (false, Some(Heard { start_s, .. })) = (goes_on, heard) {
             (self.order, self.flush_id, self.index) = (order, flush_id, events.len());

@@ -15,6 +15,7 @@
 //! Messages that came whole before a violation are delivered, and can be answered, before the connection fails. Once
 //! our Close is decided on, later messages of the protocol are not looked at: only their frames are checked.
 
+mod arriving;
 mod client;
 mod commands;
 mod config;
@@ -116,8 +117,12 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             Role::Client => Side::Client(Client::new(config.inactivity_timeout_s)),
             Role::Server => Side::Server(Server::new()),
         };
+        let mut reader = FrameReader::new(role, config.max_message_bytes.unwrap_or(default_limit));
+        if let Side::Client(_) = side {
+            reader = reader.offering_parts();
+        }
         Self {
-            reader: FrameReader::new(role, config.max_message_bytes.unwrap_or(default_limit)),
+            reader,
             whole_at: 0,
             inner: Inner {
                 role,
@@ -189,7 +194,15 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
                     inner.handle_incoming(incoming, host);
                     *whole_at = reader.position();
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    let Some(part) = reader.take_part(&mut rest) else { break };
+                    let index = reader.position() - (part.have + part.payload.len()) as u64;
+                    match inner.handle_part(&part, index, host).map(|text| reader.collect(&text)) {
+                        None if part.missing == 0 => *whole_at = reader.position(),
+                        None | Some(Ok(())) => {}
+                        Some(Err(error)) => inner.fail(&error),
+                    }
+                }
                 Err(error) => inner.fail(&error),
             }
         }

@@ -1,6 +1,7 @@
 //! What a message of the server means to the contexts of a client.
 
 use super::Counters;
+use super::arriving::Arriving;
 use super::client::{Client, Context};
 use super::event::{Event, Failure, Host, OutOfMemory, failure_code};
 use super::inner::Outlet;
@@ -19,6 +20,7 @@ pub(super) struct Surroundings<'a, H: Host> {
 }
 
 /// What ends the whole connection: with an unreadable message audio may be missing (faults.md C1).
+#[derive(Clone, Copy)]
 pub(super) enum Violation {
     Utf8 { index: usize },
     Json { kind: json::ErrorKind, index: usize },
@@ -31,8 +33,45 @@ impl From<OutOfMemory> for Violation {
     }
 }
 
-impl<Owner> Client<Owner> {
-    pub(super) fn handle_text<H: Host<Owner = Owner>>(
+impl<Owner, Buffer> Client<Owner, Buffer> {
+    /// Delivers the chunk that was decoded as it came; where it turns out to be something else, does nothing and returns
+    /// false.
+    pub(super) fn handle_arrived<H: Host<Owner = Owner, Buffer = Buffer>>(
+        &mut self,
+        around: &mut Surroundings<'_, H>,
+    ) -> Result<bool, Violation> {
+        let Some(Arriving { front, text, audio, .. }) = self.arriving.as_deref_mut() else {
+            return Ok(false);
+        };
+        let Some(chunk) = self.envelopes.read_behind(front, text) else {
+            return Ok(false);
+        };
+        let Some(context) = self.contexts.get_mut(chunk.context_id) else {
+            return Ok(false);
+        };
+        let flush_id = chunk.flush_id;
+        if !audio.finish(chunk.data, around.host)? {
+            return Ok(false);
+        }
+        context.life.received(Received::Audio, around.now);
+        let (Some(arrived), Some(owner)) = (self.arriving.take(), &context.owner) else {
+            return Ok(true);
+        };
+        let audio = arrived.audio;
+        if context.joins {
+            let target = (context.order, owner, &mut context.audio);
+            let decoded = audio.bytes(around.host);
+            let joint = &mut self.joint;
+            if joint.take((decoded, flush_id), target, around.events, around.host)? {
+                return Ok(true);
+            }
+        }
+        let whole = context.audio.take(audio.into_whole(), flush_id, around.host)?;
+        deliver(whole, owner, around);
+        Ok(true)
+    }
+
+    pub(super) fn handle_text<H: Host<Owner = Owner, Buffer = Buffer>>(
         &mut self,
         payload: &[u8],
         checked: bool,
@@ -76,7 +115,7 @@ impl<Owner> Client<Owner> {
 
     /// Delivers a chunk if all is well; otherwise returns false and has done nothing.
     #[inline]
-    fn handle_guessed_chunk<H: Host<Owner = Owner>>(
+    fn handle_guessed_chunk<H: Host<Owner = Owner, Buffer = Buffer>>(
         &mut self,
         context_id: &[u8],
         data: &[u8],
@@ -99,7 +138,7 @@ impl<Owner> Client<Owner> {
         }
     }
 
-    fn handle_message<H: Host<Owner = Owner>>(
+    fn handle_message<H: Host<Owner = Owner, Buffer = Buffer>>(
         &mut self,
         message: ServerMessage<'_>,
         around: &mut Surroundings<'_, H>,
@@ -203,7 +242,11 @@ impl<Owner> Client<Owner> {
     }
 
     /// Well-formed JSON with a wrong type in a member that is read: the context fails, not the connection.
-    fn handle_invalid<H: Host<Owner = Owner>>(&mut self, error: &MessageError, around: &mut Surroundings<'_, H>) {
+    fn handle_invalid<H: Host<Owner = Owner, Buffer = Buffer>>(
+        &mut self,
+        error: &MessageError,
+        around: &mut Surroundings<'_, H>,
+    ) {
         let MessageError::Invalid {
             context_id: Some(id), ..
         } = error
@@ -221,7 +264,7 @@ impl<Owner> Client<Owner> {
     /// A message for no context of ours: it is dropped, and counted where the context has ended.
     ///
     /// * `kind`: what it is to a context, if it could be read
-    fn handle_late<H: Host<Owner = Owner>>(
+    fn handle_late<H: Host<Owner = Owner, Buffer = Buffer>>(
         &mut self,
         id: &str,
         kind: Option<Received>,
@@ -240,7 +283,11 @@ impl<Owner> Client<Owner> {
     }
 
     /// An error that names no context ends every one that waits for something (protocol.md 13).
-    fn fail_waiting<H: Host<Owner = Owner>>(&mut self, error: &ErrorEvent<'_>, around: &mut Surroundings<'_, H>) {
+    fn fail_waiting<H: Host<Owner = Owner, Buffer = Buffer>>(
+        &mut self,
+        error: &ErrorEvent<'_>,
+        around: &mut Surroundings<'_, H>,
+    ) {
         let mut waiting: Vec<_> = self
             .contexts
             .iter()
@@ -263,7 +310,7 @@ impl<Owner> Client<Owner> {
         }
     }
 
-    fn fail_for_fault<H: Host<Owner = Owner>>(
+    fn fail_for_fault<H: Host<Owner = Owner, Buffer = Buffer>>(
         &mut self,
         id: &str,
         code: &'static str,

@@ -79,19 +79,29 @@ impl Stream {
         host: &H,
     ) -> Result<Option<Heard<H::Buffer>>, Unheard> {
         let size = base64::decoded_len(text).ok_or(Unheard::InvalidBase64)?;
-        let mut decoded = host
+        let decoded = host
             .make(size, &mut |room| base64::decode(text, room).is_ok())?
             .ok_or(Unheard::InvalidBase64)?;
-        let mut size = size;
+        Ok(self.take((decoded, size), flush_id, host)?)
+    }
+
+    /// Makes whole frames of the bytes of a chunk, as [`Self::decode`].
+    #[inline]
+    pub(super) fn take<H: Host>(
+        &mut self,
+        (mut decoded, mut size): (H::Buffer, usize),
+        flush_id: Option<u64>,
+        host: &H,
+    ) -> Result<Option<Heard<H::Buffer>>, OutOfMemory> {
         if !self.cut.is_empty() || !size.is_multiple_of(self.frame_bytes) {
-            (decoded, size) = self.join(host.bytes(&decoded), host)?;
+            (decoded, size) = self.join(host.bytes(&decoded, size), host)?;
         }
         if let Some(conversion) = &mut self.conversion {
             conversion.flush_id = flush_id;
             let mut out = Vec::new();
             // What was joined to whole frames is never refused.
-            let _ = conversion.stream.process(host.bytes(&decoded), &mut out);
-            return Ok(self.converted(&out, flush_id, host)?);
+            let _ = conversion.stream.process(host.bytes(&decoded, size), &mut out);
+            return self.converted(&out, flush_id, host);
         }
         Ok(self.heard(decoded, size / self.frame_bytes, flush_id))
     }
@@ -146,7 +156,7 @@ impl Stream {
     }
 
     /// Puts the rest of the last chunk before this one and keeps what it cuts off (protocol.md 13).
-    fn join<H: Host>(&mut self, decoded: &[u8], host: &H) -> Result<(H::Buffer, usize), Unheard> {
+    fn join<H: Host>(&mut self, decoded: &[u8], host: &H) -> Result<(H::Buffer, usize), OutOfMemory> {
         let cut = (self.cut.len() + decoded.len()) % self.frame_bytes;
         let whole = self.cut.len() + decoded.len() - cut;
         let bytes = || self.cut.iter().chain(decoded).copied();
@@ -156,7 +166,7 @@ impl Stream {
             });
             true
         };
-        let data = host.make(whole, &mut fill)?.ok_or(Unheard::InvalidBase64)?;
+        let data = host.make(whole, &mut fill)?.ok_or(OutOfMemory)?;
         self.cut = bytes().skip(whole).collect();
         Ok((data, whole))
     }

@@ -19,7 +19,7 @@ mod reader;
 mod writer;
 
 pub use header::MAX_HEADER_BYTES;
-pub use reader::{FrameReader, Incoming, check_utf8};
+pub use reader::{FrameReader, Incoming, Part, check_utf8};
 pub use writer::{FrameWriter, Opcode};
 
 /// Longest payload of a control frame, in bytes (RFC 6455 section 5.5).

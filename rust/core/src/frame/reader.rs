@@ -8,6 +8,8 @@ use voxwire_kernels::mask;
 
 /// Bytes of buffer that an idle reader may keep; more is given back.
 const KEPT_BYTES: usize = 4096;
+/// Longest text message whose pieces are offered: what keeps it decoded makes room for all of it at its first piece.
+const OFFERED_BYTES: usize = 256 * 1024;
 /// First allocation for a message that does not come whole.
 const FIRST_BYTES: usize = 256;
 /// How far the buffer of a message of many small frames runs ahead of them.
@@ -41,6 +43,17 @@ pub enum Incoming<'a> {
     },
 }
 
+/// A piece of a text message of one frame that is not whole in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// The bytes that came, never none.
+    pub payload: &'a [u8],
+    /// Bytes of the message before them.
+    pub have: usize,
+    /// Bytes of the message behind them.
+    pub missing: usize,
+}
+
 /// Proves that `payload` is UTF-8.
 ///
 /// * `payload`: a text message
@@ -65,6 +78,8 @@ struct Frame {
     have: usize,
     /// Bytes that are to come.
     missing: usize,
+    /// Its payload is not collected but handed out, piece by piece.
+    is_offered: bool,
 }
 
 /// The message whose frames are arriving.
@@ -98,6 +113,7 @@ enum Found<'input> {
 pub struct FrameReader {
     role: Role,
     max_message: u64,
+    offers_parts: bool,
     /// Bytes of the stream that were consumed.
     position: u64,
     is_over: bool,
@@ -124,6 +140,7 @@ impl FrameReader {
             role,
             // So that every length that passed the limit fits into memory arithmetic, on every platform.
             max_message: max_message.min(isize::MAX.unsigned_abs() as u64),
+            offers_parts: false,
             position: 0,
             is_over: false,
             head: [0; MAX_HEADER_BYTES],
@@ -134,6 +151,13 @@ impl FrameReader {
             is_delivered: false,
             control: [0; MAX_CONTROL_PAYLOAD],
         }
+    }
+
+    /// Offers text messages that are one frame, not masked, and not whole in the input to [`Self::take_part`].
+    #[must_use]
+    pub fn offering_parts(mut self) -> Self {
+        self.offers_parts = true;
+        self
     }
 
     /// Bytes of the stream consumed so far.
@@ -148,8 +172,8 @@ impl FrameReader {
 
     /// Takes bytes off the front of `input` up to the end of the next message or control frame, and returns that.
     ///
-    /// Call again until it returns `None`: then `input` is used up, and everything that was whole before a violation
-    /// was returned before the error is.
+    /// Call again until it returns `None`: then `input` is used up, but for what [`Self::take_part`] takes, and
+    /// everything that was whole before a violation was returned before the error is.
     ///
     /// Errors: remote, with kind and place in the stream; local `OutOfMemory`. The reader is over then.
     pub fn read<'a, 'input: 'a>(&'a mut self, input: &mut &'input [u8]) -> Result<Option<Incoming<'a>>, Error> {
@@ -204,6 +228,53 @@ impl FrameReader {
         }
     }
 
+    /// Takes bytes of a message that is offered in pieces off the front of `input`, if there are any.
+    ///
+    /// Whoever has taken all parts has had the message; whoever has no use for it gives all of it that came, UTF-8 or
+    /// not, to [`Self::collect`], and [`Self::read`] goes on with it as with any other.
+    pub fn take_part<'input>(&mut self, input: &mut &'input [u8]) -> Option<Part<'input>> {
+        let mut frame = self.frame.filter(|frame| frame.is_offered && !input.is_empty())?;
+        let payload = self.take(input, frame.missing.min(input.len()));
+        let have = frame.have;
+        frame.have += payload.len();
+        frame.missing -= payload.len();
+        self.frame = (frame.missing > 0).then_some(frame);
+        Some(Part {
+            payload,
+            have,
+            missing: frame.missing,
+        })
+    }
+
+    /// Takes back a message whose parts so far are `text`.
+    ///
+    /// Errors: as those of [`Self::read`].
+    pub fn collect(&mut self, text: &[u8]) -> Result<(), Error> {
+        let index = self.position - text.len() as u64;
+        let frame = self.frame.get_or_insert(Frame {
+            content: Content::Text,
+            is_final: true,
+            key: None,
+            have: text.len(),
+            missing: 0,
+            is_offered: false,
+        });
+        frame.is_offered = false;
+        let missing = frame.missing;
+        let mut message = Message {
+            is_text: true,
+            index,
+            valid: 0,
+            empty_fragments: 0,
+        };
+        let collected = self.grow(text.len(), missing, true).and_then(|()| {
+            self.buffer.extend_from_slice(text);
+            prove(&mut message, &self.buffer, 0, index)
+        });
+        self.message = Some(message);
+        collected.map_err(|error| self.fail(error))
+    }
+
     /// Consumes bytes until something is whole or the input is used up.
     fn advance<'input>(&mut self, input: &mut &'input [u8]) -> Result<Option<Found<'input>>, Error> {
         loop {
@@ -227,7 +298,10 @@ impl FrameReader {
                         index,
                     }));
                 }
-                self.begin_frame(&header, len);
+                self.begin_frame(&header, len, is_alone);
+            }
+            if self.frame.is_some_and(|frame| frame.is_offered) {
+                return Ok(None);
             }
             if let Some(found) = self.take_payload(input)? {
                 return Ok(Some(found));
@@ -277,15 +351,21 @@ impl FrameReader {
         Ok(None)
     }
 
-    fn begin_frame(&mut self, header: &Header, len: usize) {
+    fn begin_frame(&mut self, header: &Header, len: usize, is_alone: bool) {
+        let is_offered = self.offers_parts
+            && is_alone
+            && header.content == Content::Text
+            && header.key.is_none()
+            && len <= OFFERED_BYTES;
         self.frame = Some(Frame {
             content: header.content,
             is_final: header.is_final,
             key: header.key,
             have: 0,
             missing: len,
+            is_offered,
         });
-        if header.content.is_control() {
+        if is_offered || header.content.is_control() {
             return;
         }
         let message = self.message.get_or_insert(Message {

@@ -16,7 +16,7 @@ const FLUSH_ID_DIGITS: usize = 18;
 
 /// A chunk that is the learned message with other values, provided that `data` decodes as base64: no base64 holds what
 /// could end a string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Enveloped<'a> {
     /// The id as it stands in the text, which is what it means; ASCII.
     pub(crate) context_id: &'a [u8],
@@ -24,6 +24,19 @@ pub(crate) struct Enveloped<'a> {
     pub(crate) data: &'a [u8],
     /// The label of the segment.
     pub(crate) flush_id: Option<u64>,
+}
+
+/// What the beginning of a chunk tells of the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Front {
+    /// The shape that the chunk begins like.
+    pub(crate) shape: usize,
+    /// Bytes before the audio.
+    pub(crate) size: usize,
+    /// Bytes behind the audio, as many as the last one had.
+    pub(crate) behind: usize,
+    /// Characters of padding at the end of the audio, as many as the last one had.
+    pub(crate) padding: usize,
 }
 
 /// Where the values that differ from message to message stand in one that was read by the general walk.
@@ -61,6 +74,9 @@ struct Shape {
     back_end: Box<[u8]>,
     /// Bytes of the last id, most likely those of the next one.
     id_len: usize,
+    /// Bytes behind the audio, and its padding, in the last chunk.
+    behind: usize,
+    padding: usize,
 }
 
 /// The shapes of the chunks of one connection.
@@ -90,12 +106,39 @@ impl Envelopes {
             if index != self.latest
                 && let Some(enveloped) = shape.read(payload)
             {
-                self.latest = index;
-                self.strange = 0;
+                self.meet(index);
                 return Some(enveloped);
             }
         }
         None
+    }
+
+    /// What a chunk is likely to be that begins with `payload`, all of which stands before or in its audio.
+    pub(crate) fn front(&self, payload: &[u8]) -> Option<Front> {
+        let others = (0..self.shapes.len()).filter(|&index| index != self.latest);
+        [self.latest].into_iter().chain(others).find_map(|index| {
+            let shape = self.shapes.get(index)?;
+            let rest = shape.read_front(payload, &mut Enveloped::default())?;
+            Some(Front {
+                shape: index,
+                size: payload.len() - rest.len(),
+                behind: shape.behind,
+                padding: shape.padding,
+            })
+        })
+    }
+
+    /// As [`Self::read`], a chunk that began like `front`; `text` is all of it but audio from the start of `data`.
+    pub(crate) fn read_behind<'a>(&mut self, front: &Front, text: &'a [u8]) -> Option<Enveloped<'a>> {
+        let shape = self.shapes.get_mut(front.shape)?;
+        let enveloped = shape.read(text)?;
+        self.meet(front.shape);
+        Some(enveloped)
+    }
+
+    fn meet(&mut self, shape: usize) {
+        self.latest = shape;
+        self.strange = 0;
     }
 
     /// Remembers the shape of a chunk that no known shape fitted and that was proven whole in another way.
@@ -121,23 +164,9 @@ impl Envelopes {
 impl Shape {
     #[inline]
     fn read<'a>(&mut self, payload: &'a [u8]) -> Option<Enveloped<'a>> {
-        let mut enveloped = Enveloped {
-            context_id: &[],
-            data: &[],
-            flush_id: None,
-        };
-        let mut rest = payload;
-        for piece in &self.front {
-            rest = without_prefix(rest, &piece.constant)?;
-            let length = match piece.field {
-                Field::ContextId => plain_run(rest),
-                Field::StepTime | Field::FlushId => number_prefix(rest),
-            };
-            let (value, behind) = rest.split_at(length);
-            enveloped.set(piece.field, value)?;
-            rest = behind;
-        }
-        rest = without_prefix(rest, &self.front_end)?;
+        let mut enveloped = Enveloped::default();
+        let from_data = self.read_front(payload, &mut enveloped)?;
+        let mut rest = from_data;
         for piece in &self.back {
             rest = without_suffix(rest, &piece.constant)?;
             let length = match piece.field {
@@ -152,7 +181,26 @@ impl Shape {
             rest = before;
         }
         enveloped.data = without_suffix(rest, &self.back_end)?;
+        self.behind = from_data.len() - enveloped.data.len();
+        self.padding = padding(enveloped.data);
         Some(enveloped)
+    }
+
+    /// Reads what stands before the audio; returns what is behind.
+    #[inline]
+    fn read_front<'a>(&self, payload: &'a [u8], enveloped: &mut Enveloped<'a>) -> Option<&'a [u8]> {
+        let mut rest = payload;
+        for piece in &self.front {
+            rest = without_prefix(rest, &piece.constant)?;
+            let length = match piece.field {
+                Field::ContextId => plain_run(rest),
+                Field::StepTime | Field::FlushId => number_prefix(rest),
+            };
+            let (value, behind) = rest.split_at(length);
+            enveloped.set(piece.field, value)?;
+            rest = behind;
+        }
+        without_prefix(rest, &self.front_end)
     }
 
     /// None where a value has a form that is left to the general walk.
@@ -200,6 +248,8 @@ impl Shape {
             back,
             back_end: payload[data_end..end].into(),
             id_len: context_id.raw.len(),
+            behind: payload.len() - data_end,
+            padding: padding(data.raw),
         })
     }
 }
@@ -229,6 +279,16 @@ fn without_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
 fn without_suffix<'a>(text: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
     let (rest, found) = text.split_at_checked(text.len().checked_sub(suffix.len())?)?;
     (found == suffix).then_some(rest)
+}
+
+/// Characters of padding at the end of a text.
+#[inline]
+fn padding(text: &[u8]) -> usize {
+    match text {
+        [.., b'=', b'='] => 2,
+        [.., b'='] => 1,
+        _ => 0,
+    }
 }
 
 fn is_part_of_number(byte: u8) -> bool {

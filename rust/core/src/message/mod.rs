@@ -11,7 +11,7 @@ mod server;
 
 pub(crate) use decode::decode_server_placed;
 pub use decode::{ClientMessage, Unusable, UnusableReason, decode_client, decode_server, decode_server_strict};
-pub(crate) use envelope::Envelopes;
+pub(crate) use envelope::{Envelopes, Front};
 pub use server::{ErrorEvent, MessageError, ServerMessage, Timed, TimestampKind};
 
 /// Deepest nesting of objects and arrays that is read; the outermost object has depth 1.

@@ -273,6 +273,29 @@ fn silence_inside_a_frame_ends_the_connection() {
 }
 
 #[test]
+fn a_chunk_that_came_in_pieces_is_a_sign_of_life_when_it_is_whole() {
+    let long = chunk("a", &"AAAA".repeat(100));
+    let wire = frame_to(Role::Client, Opcode::Text, long.as_bytes());
+    let mut end = quiet_client();
+    open(&mut end, "a");
+    push_at(&mut end, "a", "Hi.", false, 0, 0.0);
+    sent(&mut end);
+    end.handle_data(&wire, Some(1.0), &HOST);
+    // Now its shape is known.
+    end.handle_data(&wire[..300], Some(8.0), &HOST);
+    assert_eq!(end.poll_timeout(), Some(10.0));
+    end.handle_timeout(10.0);
+    assert_eq!(end.poll_timeout(), Some(11.0));
+    end.handle_data(&wire[300..], Some(10.5), &HOST);
+    assert_eq!(end.poll_events().len(), 2);
+    end.handle_timeout(11.0);
+    assert_eq!(end.poll_timeout(), Some(20.5));
+    end.handle_timeout(20.5);
+    // No message was left unfinished: the connection stays.
+    assert_eq!(failed(&end.poll_events()), ("a", false, Some(failure_code::INACTIVITY)));
+}
+
+#[test]
 fn contexts_end_with_the_connection_and_their_owners_are_let_go() {
     let mut end = waiting_client(&["a"]);
     end.handle_eof(None);

@@ -77,6 +77,12 @@ fn audio_is_delivered_as_one_stream_would_make_it_however_it_is_cut() {
             let mut events = feed(&mut end, &wire(source.chunks(size).map(<[u8]>::to_vec)));
             events.extend(tell(&mut end, &done("a")));
             assert_eq!(heard(&events, format), expected, "{format:?} in chunks of {size}");
+            // The same where the frames come in pieces.
+            let mut end = deliver_to(format);
+            let wire = wire(source.chunks(size).map(<[u8]>::to_vec));
+            let mut in_pieces: Vec<_> = wire.chunks(700).flat_map(|piece| feed(&mut end, piece)).collect();
+            in_pieces.extend(tell(&mut end, &done("a")));
+            assert_eq!(in_pieces, events, "{format:?} in chunks of {size}");
             let frames = 6000 * format.sample_rate as usize / 24000;
             assert_eq!(expected.len(), frames * format.frame_bytes());
             assert_eq!(

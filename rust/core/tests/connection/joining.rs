@@ -43,6 +43,24 @@ fn shown(events: &[Seen]) -> Vec<String> {
 }
 
 #[test]
+fn a_chunk_that_came_in_pieces_is_joined_with_those_behind_it() {
+    let mut end = joining(&["a"]);
+    let long: Vec<u8> = (0..60).collect();
+    let wire = chunks("a", &[&long, &[1, 0], &[2, 0]], Some(1));
+    // The shape is learned from the first ones.
+    let first = feed(&mut end, &wire);
+    for cut in [100, 140] {
+        assert_eq!(feed(&mut end, &wire[..cut]), []);
+        let again = feed(&mut end, &wire[cut..]);
+        let ([Event::Audio { data, .. }], [Event::Audio { data: expected, .. }]) = (again.as_slice(), first.as_slice())
+        else {
+            panic!("{again:?}")
+        };
+        assert_eq!(data, expected);
+    }
+}
+
+#[test]
 fn neighbours_of_one_context_and_segment_in_one_read_are_one_piece() {
     let mut end = joining(&["a", "b"]);
     let mut wire = chunks("a", &[&[1, 0], &[2, 0, 3, 0]], Some(1));

@@ -6,7 +6,7 @@ use voxwire_core::connection::{Counters, Event};
 use voxwire_core::frame::{Opcode, Role};
 use voxwire_core::message::{MessageError, ServerMessage, decode_server_strict};
 
-use crate::support::{End, HOST, Seen, client, frame_to, push};
+use crate::support::{End, HOST, Memory, Seen, client, feed, frame_to, push};
 
 /// Every byte is a frame, so that no chunk cuts one.
 const MULAW: Format = Format {
@@ -54,6 +54,11 @@ fn a_message() -> impl Strategy<Value = Vec<u8>> {
         "AQI=".to_owned(),
         String::new(),
         "+/+/".repeat(100),
+        "AQID".repeat(3000),
+        "AQID".repeat(30) + "AQI=",
+        "AQID".repeat(30) + "AQ==",
+        "AQID".repeat(30) + "AQ==AAAA",
+        "AQID".repeat(30) + "A",
         "AA-_".to_owned(),
         "AA=A".to_owned(),
         "AR==".to_owned(),
@@ -98,8 +103,18 @@ fn without_place(text: &str) -> String {
 
 /// What one more message does: events without the time that the audio before it took, what is sent, what is counted.
 fn told(end: &mut End, payload: &[u8]) -> (Vec<Seen>, usize, [u64; 5]) {
+    told_in_pieces(end, payload, &[])
+}
+
+/// As [`told`], with the frame cut at these places of it.
+fn told_in_pieces(end: &mut End, payload: &[u8], cuts: &[usize]) -> (Vec<Seen>, usize, [u64; 5]) {
     let before = end.counters();
-    end.handle_data(&frame_to(Role::Client, Opcode::Text, payload), None, &HOST);
+    let wire = frame_to(Role::Client, Opcode::Text, payload);
+    let mut from = 0;
+    for &to in cuts.iter().chain([&wire.len()]) {
+        end.handle_data(&wire[from..to], None, &HOST);
+        from = to;
+    }
     let mut events = end.poll_events();
     for event in &mut events {
         if let Event::Audio { start_s, .. } = event {
@@ -162,6 +177,8 @@ proptest! {
         lessons in prop::collection::vec(0..SHAPES.len(), 1..8),
         probe in a_message(),
         edit in any::<Option<(prop::sample::Index, prop::sample::Index)>>(),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        spread in any::<bool>(),
     ) {
         let mut probe = probe;
         if let Some((place, byte)) = edit {
@@ -178,7 +195,150 @@ proptest! {
         }
         let answer = told(&mut listener(), &probe);
         prop_assert!(is_as_strict(&probe, &answer.0), "{:?}", answer.0);
-        prop_assert_eq!(told(&mut learned, &probe), answer);
+        // All over the message, or where pieces are shorter than a group of base64.
+        let span = if spread { probe.len() } else { probe.len().min(12) };
+        let start = if spread { 0 } else { (probe.len() - span) / 2 };
+        let mut places: Vec<usize> = cuts.iter().map(|cut| start + cut.index(span + 1)).collect();
+        places.sort_unstable();
+        prop_assert_eq!(told_in_pieces(&mut learned, &probe, &places), answer);
+    }
+}
+
+/// An end that has learned a shape, from messages of which the last came in pieces.
+fn learned(shape: &str) -> End {
+    let mut end = listener();
+    told(&mut end, &message(shape, "AAAA", IDS[1], "7", "9"));
+    let lesson = message(shape, &"AAAA".repeat(20), IDS[1], "7.5", "10");
+    let middle = lesson.len() / 2;
+    told_in_pieces(&mut end, &lesson, &[middle]);
+    end
+}
+
+#[test]
+fn every_byte_of_a_message_that_comes_in_pieces_counts() {
+    for shape in SHAPES {
+        let original = message(shape, &"AQID".repeat(12), IDS[1], "12.5", "34");
+        let width = original.len();
+        for place in 0..width {
+            for byte in *b"\"\\0.,:} A=\x80\xc3" {
+                let mut probe = original.clone();
+                probe[place] = byte;
+                let answer = told(&mut listener(), &probe);
+                for cuts in [[width / 3, width / 2], [place.max(4) - 4, place], [place, place + 1]] {
+                    let end = told_in_pieces(&mut learned(shape), &probe, &cuts);
+                    assert_eq!(end, answer, "{byte} at {place}, cut at {cuts:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_two_cuts_of_a_chunk_give_the_same_audio() {
+    for audio in ["AQID".repeat(10), "AQID".repeat(9) + "AQI=", "AQID".repeat(9) + "AQ=="] {
+        for id in [IDS[1], "a", LONG, "unknown"] {
+            let probe = message(SHAPES[0], &audio, id, "12.5", "34");
+            let answer = told(&mut listener(), &probe);
+            for first in 0..probe.len() {
+                for second in first..(first + 9).min(probe.len()) {
+                    let end = told_in_pieces(&mut learned(SHAPES[0]), &probe, &[first, second]);
+                    assert_eq!(end, answer, "cut at {first} and {second}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_utf8_fails_with_the_piece_that_shows_it() {
+    let original = message(SHAPES[0], &"AQID".repeat(40), IDS[1], "12.5", "34");
+    let head = frame_to(Role::Client, Opcode::Text, &original).len() - original.len();
+    for place in 0..original.len() {
+        let mut probe = original.clone();
+        probe[place] = 0xff;
+        let wire = frame_to(Role::Client, Opcode::Text, &probe);
+        let bad = head + place;
+        for cut in [head + 60, bad - 1, bad].into_iter().filter(|&cut| cut <= bad) {
+            let mut end = learned(SHAPES[0]);
+            assert_eq!(feed(&mut end, &wire[..cut]), [], "cut at {cut}, bad byte at {bad}");
+            let events = feed(&mut end, &wire[cut..=bad]);
+            let [Event::Closed(closed)] = events.as_slice() else {
+                panic!("{events:?} of a bad byte at {place}, cut at {cut}")
+            };
+            assert_eq!(closed.code, 1007);
+        }
+    }
+}
+
+#[test]
+fn a_chunk_byte_by_byte_is_the_chunk() {
+    for shape in SHAPES {
+        let mut end = learned(shape);
+        for audio in ["AQID".repeat(100), "AQID".repeat(99) + "AQI="] {
+            let probe = message(shape, &audio, IDS[1], "1", "2");
+            let all: Vec<usize> = (0..probe.len()).collect();
+            let answer = told(&mut listener(), &probe);
+            for _ in 0..2 {
+                assert_eq!(told_in_pieces(&mut end, &probe, &all), answer);
+            }
+        }
+    }
+}
+
+#[test]
+fn audio_that_ends_in_the_middle_of_a_chunk_is_not_delivered() {
+    let probe = message(SHAPES[0], &"AQID".repeat(100), IDS[1], "1", "2");
+    let wire = frame_to(Role::Client, Opcode::Text, &probe);
+    for cut in 1..wire.len() {
+        let mut end = learned(SHAPES[0]);
+        assert_eq!(feed(&mut end, &wire[..cut]), [], "cut at {cut}");
+        end.handle_eof(None);
+        let events = end.poll_events();
+        assert!(matches!(events.as_slice(), [Event::Closed(_)]), "{events:?}");
+    }
+}
+
+#[test]
+fn a_chunk_that_is_arriving_when_its_context_or_the_connection_ends_is_late() {
+    let probe = message(SHAPES[0], &"AQID".repeat(100), IDS[1], "1", "2");
+    let wire = frame_to(Role::Client, Opcode::Text, &probe);
+    let late = message(SHAPES[0], "AAAA", IDS[1], "1", "2");
+    let (start, rest) = wire.split_at(200);
+    let mut end = learned(SHAPES[0]);
+    assert_eq!(feed(&mut end, start), []);
+    end.send_cancel(IDS[1], None).expect("a client");
+    assert_eq!(feed(&mut end, rest), []);
+    assert_eq!((end.counters().messages, end.counters().late), (3, 1));
+    assert_eq!(told(&mut end, &late).2, [1, 1, 0, 0, 0]);
+
+    let mut end = learned(SHAPES[0]);
+    assert_eq!(feed(&mut end, start), []);
+    end.close(Some(1000), "", None).expect("valid");
+    assert_eq!(feed(&mut end, rest), [], "messages are not looked at any more");
+    assert_eq!(end.counters().messages, 3);
+    // Not even base64, but UTF-8.
+    let mut end = learned(SHAPES[0]);
+    assert_eq!(feed(&mut end, start), []);
+    end.close(Some(1000), "", None).expect("valid");
+    let other = vec![b'"'; rest.len()];
+    assert_eq!(feed(&mut end, &other), []);
+    assert_eq!(end.counters().messages, 3);
+}
+
+#[test]
+fn a_chunk_in_pieces_for_which_there_is_no_room_ends_the_connection() {
+    let probe = message(SHAPES[0], &"AQID".repeat(100), IDS[1], "1", "2");
+    let wire = frame_to(Role::Client, Opcode::Text, &probe);
+    let host = Memory { limit_bytes: 299 };
+    for cut in 1..wire.len() {
+        let mut end = learned(SHAPES[0]);
+        end.handle_data(&wire[..cut], None, &host);
+        end.handle_data(&wire[cut..], None, &host);
+        let events = end.poll_events();
+        let [Event::Closed(closed)] = events.as_slice() else {
+            panic!("{events:?}")
+        };
+        assert_eq!(closed.code, 1011, "{closed:?}");
     }
 }
 

@@ -1,9 +1,7 @@
 //! Ends of connections whose buffers are vectors and whose owners are names.
 
-use std::mem::MaybeUninit;
-
 use voxwire_audio::{Encoding, Format};
-use voxwire_core::connection::{Closed, Config, Connection, Event, Host, Input, OutOfMemory};
+use voxwire_core::connection::{Closed, Config, Connection, Event, Fill, Host, Input, OutOfMemory};
 use voxwire_core::context::ClientVerdict;
 use voxwire_core::frame::{FrameReader, FrameWriter, Incoming, Opcode, Role};
 
@@ -29,26 +27,26 @@ impl Host for Memory {
         owner
     }
 
-    fn make(
-        &self,
-        size: usize,
-        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
-    ) -> Result<Option<Vec<u8>>, OutOfMemory> {
+    fn begin(&self, size: usize) -> Result<Vec<u8>, OutOfMemory> {
         if size > self.limit_bytes {
             return Err(OutOfMemory);
         }
-        let mut buffer = Vec::<u8>::with_capacity(size);
-        if !fill(&mut buffer.spare_capacity_mut()[..size]) {
-            return Ok(None);
-        }
-        // SAFETY: the capacity suffices, and by returning true `fill` promised to have written every byte; a debug
-        // build under a sanitizer would find a broken promise when the bytes are compared.
-        unsafe { buffer.set_len(size) };
-        Ok(Some(buffer))
+        Ok(Vec::with_capacity(size))
     }
 
-    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>) -> &'a [u8] {
-        buffer
+    fn write(&self, buffer: &mut Vec<u8>, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        assert_eq!(start, buffer.len(), "written in order");
+        let written = fill(&mut buffer.spare_capacity_mut()[..size]);
+        if written {
+            // SAFETY: the capacity suffices, and by returning true `fill` promised to have written every byte; a debug
+            // build under a sanitizer would find a broken promise when the bytes are compared.
+            unsafe { buffer.set_len(start + size) };
+        }
+        written
+    }
+
+    fn bytes<'a>(&'a self, buffer: &'a Vec<u8>, size: usize) -> &'a [u8] {
+        &buffer[..size]
     }
 }
 

@@ -12,22 +12,15 @@ import asyncio
 import contextlib
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
-from weakref import WeakKeyDictionary
 
 from voxwire.exceptions import TlsError
 from voxwire.protocol import ReadBuffer, Reader, Socket
+from voxwire.transport.buffers import READ_BYTES, SERVER_READ_BYTES, shared_buffer
 
 if TYPE_CHECKING:
     from voxwire.protocol import Connection, TlsContext
 
 __all__ = ["Channel", "Owner", "can_watch"]
-
-# Measured by benches/choices/read_buffer.py: larger buffers spill the second-level cache, smaller ones cost more reads.
-_READ_BYTES = 256 * 1024
-# A server reads in smaller pieces: one may hold hundreds of requests, and while they are carried out all others wait.
-_SERVER_READ_BYTES = 16 * 1024
-
-_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, ReadBuffer]] = WeakKeyDictionary()
 
 
 class Owner(Protocol):
@@ -117,7 +110,8 @@ class Channel:
 
     def feed(self, connection: Connection) -> None:
         """Hands every later read to this core, in the native call that makes it; before :meth:`resume_reading`."""
-        buffer = _read_buffer(self._loop, _SERVER_READ_BYTES if connection.role == "server" else _READ_BYTES)
+        size_bytes = SERVER_READ_BYTES if connection.role == "server" else READ_BYTES
+        buffer = shared_buffer(self._loop, ReadBuffer, size_bytes)
         self._reader = Reader(self._link, connection, buffer, self._loop.time, self._handle_read)
 
     # --- as asyncio's transports
@@ -204,7 +198,7 @@ class Channel:
     def _read_bytes(self) -> None:
         """Reads while no core is there to take it."""
         try:
-            data, ended = self._link.receive_bytes(_read_buffer(self._loop, _READ_BYTES))
+            data, ended = self._link.receive_bytes(shared_buffer(self._loop, ReadBuffer, READ_BYTES))
             self._watch_writes(self._link.unsent_bytes)
             if data and self._owner is not None:
                 self._owner.handle_data(data)
@@ -290,10 +284,3 @@ class Channel:
             # The number may be another socket's from here on: nothing watches it any more, and nothing reads it.
             self._link.close()
             self._sock.close()
-
-
-def _read_buffer(loop: asyncio.AbstractEventLoop, size: int) -> ReadBuffer:
-    buffers = _buffers.setdefault(loop, {})
-    if size not in buffers:
-        buffers[size] = ReadBuffer(size)
-    return buffers[size]

@@ -16,19 +16,15 @@ import asyncio
 import contextlib
 import socket
 from typing import Any, Protocol, cast
-from weakref import WeakKeyDictionary
 
 from voxwire.exceptions import ConnectError, ConnectionLost, TlsError
 from voxwire.protocol import ClientHandshake, Closed, Connection, Event
+from voxwire.transport.buffers import READ_BYTES, SERVER_READ_BYTES, shared_buffer
 from voxwire.transport.channel import Channel
 from voxwire.transport.progress import unacknowledged_bytes
 
 __all__ = ["Handler", "Transport", "reason_of"]
 
-# Larger buffers spill the second-level cache, smaller ones cost more reads per message.
-_READ_BYTES = 256 * 1024
-# A server reads in smaller pieces: one may hold hundreds of requests, and while they are carried out all others wait.
-_SERVER_READ_BYTES = 16 * 1024
 # After the last frame we stop sending and wait for the peer's end of stream: closing a socket with unread bytes in it
 # sends a reset, which can overtake our Close frame.
 _LINGER_S = 1.0
@@ -36,8 +32,6 @@ _LINGER_S = 1.0
 # system of a peer that hangs takes too.
 _LOOK_S = 1.0
 _PROGRESS_BYTES = 1024
-
-_read_buffers: WeakKeyDictionary[asyncio.AbstractEventLoop, memoryview] = WeakKeyDictionary()
 
 
 class Handler(Protocol):
@@ -74,7 +68,7 @@ class Transport(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._linger: asyncio.TimerHandle | None = None
-        self._buffer = _read_buffer(self._loop)
+        self._buffer = shared_buffer(self._loop, _new_view, READ_BYTES)
         self._fair = False
         self._remainder = b""
         self._finishing = False
@@ -276,7 +270,7 @@ class Transport(asyncio.BufferedProtocol):
         self.connection = connection
         if connection.role == "server":
             self._fair = True
-            self._buffer = self._buffer[:_SERVER_READ_BYTES]
+            self._buffer = self._buffer[:SERVER_READ_BYTES]
         if isinstance(self._socket, Channel):
             self._socket.feed(connection)
         self._handshake = None
@@ -402,11 +396,8 @@ class Transport(asyncio.BufferedProtocol):
                 waiter.set_result(None)
 
 
-def _read_buffer(loop: asyncio.AbstractEventLoop) -> memoryview:
-    buffer = _read_buffers.get(loop)
-    if buffer is None:
-        buffer = _read_buffers[loop] = memoryview(bytearray(_READ_BYTES))
-    return buffer
+def _new_view(size_bytes: int) -> memoryview:
+    return memoryview(bytearray(size_bytes))
 
 
 def _address(name: Any) -> str:

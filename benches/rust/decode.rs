@@ -1,7 +1,8 @@
 //! Decoding in memory: frame + JSON + base64 to PCM through a connection, no socket, no Python.
 //!
-//! `reused` writes every chunk into the same buffer, `fresh` makes one for each, which adds what allocation costs. The
-//! shapes at one size show what a decoder that knows only the usual message pays for another one.
+//! `reused` writes every chunk into the same buffer, `fresh` makes one for each, which adds what allocation costs;
+//! `records` does the same in pieces of 16 KiB, as TLS brings them, which cut the frames anywhere. The shapes at one size
+//! show what a decoder that knows only the usual message pays for another one.
 #![expect(clippy::unwrap_used, reason = "a bench may stop at the first wrong answer")]
 
 use std::cell::RefCell;
@@ -20,6 +21,8 @@ use voxwire_core::frame::Role;
 
 /// Contexts that share the connection where the shape says so; the wire names them in turn.
 const CONTEXTS: u64 = 20;
+/// What a record of TLS carries at most.
+const RECORD_BYTES: usize = 16 * 1024;
 /// Time that the sampling of one figure takes.
 const SAMPLING: Duration = Duration::from_millis(800);
 
@@ -208,6 +211,46 @@ fn measure<H: Host<Owner = usize>>(
     });
 }
 
+/// A stream of the frames, again and again, cut where records end.
+fn measure_records(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    id: BenchmarkId,
+    frames: &[Vec<u8>],
+    source: &[Vec<u8>],
+) {
+    let stream = frames.concat();
+    let records: Vec<_> = stream.chunks(RECORD_BYTES).collect();
+    let mut client = client::<Vectors>();
+    for _ in 0..2 {
+        let mut heard = Vec::new();
+        for record in &records {
+            client.handle_data(record, None, &Vectors);
+            heard.extend(client.poll_events());
+        }
+        for (event, expected) in heard.iter().zip(source) {
+            assert!(matches!(event, Event::Audio { data, .. } if data == expected));
+        }
+        assert_eq!(heard.len(), source.len());
+    }
+    group.throughput(Throughput::Elements(1));
+    group.bench_function(id, |bencher| {
+        // Timed a stream, counted a message.
+        bencher.iter_custom(|messages| {
+            let streams = messages.div_ceil(frames.len() as u64);
+            let start = Instant::now();
+            for _ in 0..streams {
+                for record in &records {
+                    client.handle_data(black_box(record), None, &Vectors);
+                    black_box(client.poll_events());
+                }
+            }
+            start
+                .elapsed()
+                .mul_f64(messages as f64 / (streams * frames.len() as u64) as f64)
+        });
+    });
+}
+
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decode");
     group
@@ -220,6 +263,7 @@ fn bench(criterion: &mut Criterion) {
         check(&frames, &source, 1);
         measure(&mut group, BenchmarkId::new("reused", size), &frames, &reused);
         measure(&mut group, BenchmarkId::new("fresh", size), &frames, &Vectors);
+        measure_records(&mut group, BenchmarkId::new("records", size), &frames, &source);
     }
     for (name, shape, contexts) in SHAPES {
         for size in [160, 1920] {

@@ -83,6 +83,10 @@ fn cases() -> Vec<Case> {
                 format!("decode {size} B"),
                 Box::new(move || decode(Shape::Usual, size, None)),
             );
+            add(
+                format!("decode {size} B in two pieces"),
+                Box::new(move || decode_in_pieces(size)),
+            );
             add(format!("encode {size} B"), Box::new(move || encode(size)));
         }
         for shape in Shape::ALL.into_iter().filter(|&shape| shape != Shape::Usual) {
@@ -153,6 +157,25 @@ fn decode(shape: Shape, size: usize, deliver: Option<Format>) -> Work {
     Box::new(move |turn| {
         client.handle_data(&wires[turn % TURNS], None, &Vectors);
         black_box(client.poll_events());
+    })
+}
+
+/// Every frame is cut in its middle.
+fn decode_in_pieces(size: usize) -> Work {
+    let wires = rotation(Shape::Usual, CONTEXT_ID, size);
+    let mut client = client(None);
+    for (wire, expected) in wires.iter().zip(source(size)) {
+        for piece in wire.chunks(wire.len().div_ceil(2)) {
+            client.handle_data(piece, None, &Vectors);
+        }
+        assert_eq!(audio(&mut client), expected);
+    }
+    Box::new(move |turn| {
+        let wire = &wires[turn % TURNS];
+        for piece in wire.chunks(wire.len().div_ceil(2)) {
+            client.handle_data(piece, None, &Vectors);
+            black_box(client.poll_events());
+        }
     })
 }
 

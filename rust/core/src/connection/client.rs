@@ -32,6 +32,8 @@ pub(super) struct Context<Owner> {
     pub(super) order: u64,
     /// Something was sent for it, so that the server may know it.
     pub(super) is_known: bool,
+    /// Its id stands in a message as it is, and in no other way.
+    pub(super) has_plain_id: bool,
     /// Small neighbouring chunks come as one piece.
     pub(super) joins: bool,
     pub(super) audio: Stream,

@@ -59,6 +59,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             owner: Some(owner),
             order: client.opened,
             is_known: false,
+            has_plain_id: message::is_plain_context_id(context_id),
             joins: false,
             audio,
         });

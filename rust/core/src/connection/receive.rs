@@ -46,7 +46,8 @@ impl<Owner, Buffer> Client<Owner, Buffer> {
         let Some(chunk) = self.envelopes.read_behind(front, text) else {
             return Ok(false);
         };
-        let Some(context) = self.contexts.get_mut(chunk.context_id) else {
+        let context = self.contexts.get_mut(chunk.context_id);
+        let Some(context) = context.filter(|context| context.has_plain_id) else {
             return Ok(false);
         };
         let flush_id = chunk.flush_id;
@@ -122,12 +123,11 @@ impl<Owner, Buffer> Client<Owner, Buffer> {
         flush_id: Option<u64>,
         around: &mut Surroundings<'_, H>,
     ) -> Result<bool, Violation> {
-        let Some(context) = self.contexts.get_mut(context_id) else {
+        // That it is the id of such a context proves the id, too.
+        let context = self.contexts.get_mut(context_id);
+        let Some(context) = context.filter(|context| context.has_plain_id && !data.is_empty()) else {
             return Ok(false);
         };
-        if data.is_empty() {
-            return Ok(false);
-        }
         match hear(context, &mut self.joint, data, flush_id, around) {
             Ok(()) => {
                 context.life.received(Received::Audio, around.now);

@@ -14,11 +14,11 @@ const LARGEST: usize = 1024;
 /// Digits of a `flush_id` at most, so that it cannot overflow; others are read by the general walk.
 const FLUSH_ID_DIGITS: usize = 18;
 
-/// A chunk that is the learned message with other values, provided that `data` decodes as base64: no base64 holds what
-/// could end a string.
+/// A chunk that is the learned message with other values, provided that `data` decodes as base64 and that `context_id`
+/// is known to be plain: then neither holds what could end a string.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Enveloped<'a> {
-    /// The id as it stands in the text, which is what it means; ASCII.
+    /// The id as it stands in the text, which is what it means if it is plain ([`super::is_plain_context_id`]).
     pub(crate) context_id: &'a [u8],
     /// The base64 text, not decoded.
     pub(crate) data: &'a [u8],
@@ -170,10 +170,7 @@ impl Shape {
         for piece in &self.back {
             rest = without_suffix(rest, &piece.constant)?;
             let length = match piece.field {
-                Field::ContextId => {
-                    self.id_len = string_suffix(rest, self.id_len)?;
-                    self.id_len
-                }
+                Field::ContextId => string_suffix(rest, self.id_len)?,
                 Field::StepTime | Field::FlushId => number_suffix(rest),
             };
             let (before, value) = rest.split_at(rest.len() - length);
@@ -181,6 +178,7 @@ impl Shape {
             rest = before;
         }
         enveloped.data = without_suffix(rest, &self.back_end)?;
+        self.id_len = enveloped.context_id.len();
         self.behind = from_data.len() - enveloped.data.len();
         self.padding = padding(enveloped.data);
         Some(enveloped)
@@ -193,7 +191,7 @@ impl Shape {
         for piece in &self.front {
             rest = without_prefix(rest, &piece.constant)?;
             let length = match piece.field {
-                Field::ContextId => plain_run(rest),
+                Field::ContextId => string_prefix(rest, self.id_len),
                 Field::StepTime | Field::FlushId => number_prefix(rest),
             };
             let (value, behind) = rest.split_at(length);
@@ -307,17 +305,25 @@ fn number_suffix(text: &[u8]) -> usize {
     text.iter().rev().take_while(|&&byte| is_part_of_number(byte)).count()
 }
 
-/// Bytes at the end that lie behind a quote and are plain; None where they are not.
+/// Bytes at the front that lie before a quote, as far as is looked.
+#[inline]
+fn string_prefix(text: &[u8], likely: usize) -> usize {
+    if text.get(likely) == Some(&b'"') {
+        likely
+    } else {
+        plain_run(text)
+    }
+}
+
+/// Bytes at the end that lie behind a quote; None where there is none.
 #[inline]
 fn string_suffix(text: &[u8], likely: usize) -> Option<usize> {
     let is_likely = text.len().checked_sub(likely + 1).is_some_and(|at| text[at] == b'"');
-    let length = if is_likely {
-        likely
-    } else {
-        let quote = memchr::memrchr(b'"', text)?;
-        text.len() - (quote + 1)
-    };
-    is_plain(&text[text.len() - length..]).then_some(length)
+    if is_likely {
+        return Some(likely);
+    }
+    let quote = memchr::memrchr(b'"', text)?;
+    Some(text.len() - (quote + 1))
 }
 
 /// Whether a text is a number without sign and exponent: digits, a leading zero only alone, digits behind a point.

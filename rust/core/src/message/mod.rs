@@ -27,3 +27,8 @@ pub fn is_usable_context_id(id: &str) -> bool {
         && (id.len() <= CONTEXT_ID_LENGTH || id.chars().nth(CONTEXT_ID_LENGTH).is_none())
         && !id.as_bytes().contains(&0)
 }
+
+/// Whether an id stands in a message just as it is, with nothing that would have to be escaped and nothing beyond ASCII.
+pub(crate) fn is_plain_context_id(id: &str) -> bool {
+    json::is_plain(id.as_bytes())
+}

@@ -204,6 +204,44 @@ proptest! {
     }
 }
 
+#[test]
+fn an_id_that_is_not_written_as_it_is_does_not_stand_in_a_learned_message() {
+    // As they stand in the text these mean something else, or nothing.
+    let ids = ["a\"b", "a\\b", "a\u{8}b", "gr\u{fc}\u{df}"];
+    for shape in SHAPES {
+        let end = |learns: bool| {
+            let mut end = listener();
+            for id in ids {
+                if !IDS.contains(&id) {
+                    end.open_context(id, id, MULAW, None, None).expect("the id is new");
+                    push(&mut end, id, "Hi.", false);
+                }
+            }
+            end.poll_transmit();
+            if learns {
+                told(&mut end, &message(shape, "AAAA", IDS[0], "7", "3"));
+            }
+            end
+        };
+        for id in ids {
+            let text = shape
+                .replace("$s", "7")
+                .replace("$f", "3")
+                .replace("$d", &"AAAA".repeat(12));
+            let probe = text.replace("$i", id).into_bytes();
+            let answer = told(&mut end(false), &probe);
+            assert_eq!(told(&mut end(true), &probe), answer, "{id:?}");
+            for cut in 0..probe.len() {
+                assert_eq!(
+                    told_in_pieces(&mut end(true), &probe, &[cut]),
+                    answer,
+                    "{id:?} cut at {cut}"
+                );
+            }
+        }
+    }
+}
+
 /// An end that has learned a shape, from messages of which the last came in pieces.
 fn learned(shape: &str) -> End {
     let mut end = listener();

@@ -46,14 +46,9 @@ pub(crate) fn plain_run(text: &[u8]) -> usize {
     next_special_near(text, 0)
 }
 
-/// Whether a text is so short as ids are and holds nothing special and nothing beyond ASCII.
-#[inline]
+/// Whether a text holds nothing special and nothing beyond ASCII.
 pub(crate) fn is_plain(text: &[u8]) -> bool {
-    match text.last_chunk::<8>() {
-        // The last word overlaps the one before it.
-        Some(last) => text.len() <= SHORT && plain_run(text) == text.len() / 8 * 8 && special_in(*last, true) == 8,
-        None => !text.iter().any(|&byte| is_special(byte, true)),
-    }
+    next_special(text, 0, true) == text.len()
 }
 
 /// The next special byte from `at` on; the length where there is none.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import select
 import socket
+import ssl
 import struct
 import sys
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import trustme
@@ -24,6 +28,9 @@ from voxwire.exceptions import ConnectError, ConnectionLost, ConnectTimeout
 from voxwire.protocol import AudioTally, Closed, Connection, Inbox, ReadBuffer, Reader, Socket, TlsContext
 from voxwire.transport import Endpoint, Transport, attach_socket, connect
 from voxwire.transport.channel import Channel, can_watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 
@@ -482,3 +489,148 @@ class TestNative:
             assert "now must be a finite number" in str(told[0])
         with pytest.raises(ValueError, match="size of 0 bytes"):
             ReadBuffer(0)
+
+
+@contextlib.contextmanager
+def tcp_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of one connection; the first does not block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    with ours, theirs:
+        theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        ours.settimeout(0)
+        yield ours, theirs
+
+
+def is_readable(sock: socket.socket, patience_s: float = 0.0) -> bool:
+    return bool(select.select([sock], [], [], patience_s)[0])
+
+
+def frames(*texts: str) -> bytes:
+    server = Connection("server", messages=False, ping_interval_s=None)
+    for text in texts:
+        server.send_text(text)
+    return server.poll_transmit()
+
+
+class Records:
+    """The end of a TLS session that makes records, which the test sends as it likes."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._session = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def shake_hands(self, ours: Socket, theirs: socket.socket) -> None:
+        theirs.settimeout(PATIENCE_S)
+        is_done = False
+        while not is_done:
+            self._incoming.write(theirs.recv(65536))
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self._session.do_handshake()
+                is_done = True
+            theirs.sendall(self._outgoing.read())
+            ours.receive_bytes(ReadBuffer(65536))
+
+    def encrypt(self, plain: bytes) -> bytes:
+        self._session.write(plain)
+        return self._outgoing.read()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only this system is asked to wait for more")
+class TestWaitingForMore:
+    """A long message that comes in many segments wakes its reader no more often than needed, and never too seldom."""
+
+    def test_the_rest_of_a_message_is_waited_for_in_one(self) -> None:
+        with tcp_pair() as (ours, theirs):
+            client = Connection("client", messages=False, ping_interval_s=None)
+            _, read, _ = reader(ours, client, size=262_144)
+            wire = frames("x" * 40_000)
+            theirs.sendall(wire[:1000])
+            assert is_readable(ours, PATIENCE_S)
+            read()
+            for start in range(1000, 8_000, 1000):
+                theirs.sendall(wire[start : start + 1000])
+                assert not is_readable(ours)
+            theirs.sendall(wire[8_000:-1])
+            assert not is_readable(ours)
+            theirs.sendall(wire[-1:])
+            assert is_readable(ours, PATIENCE_S)
+            read()
+            assert [len(event.data) for event in client.poll_events()] == [40_000]
+            # And then for nothing in particular.
+            theirs.sendall(frames(""))
+            assert is_readable(ours, PATIENCE_S)
+
+    def test_no_more_is_waited_for_than_shows_that_a_slow_peer_lives(self) -> None:
+        with tcp_pair() as (ours, theirs):
+            client = Connection("client", messages=False, ping_interval_s=None)
+            _, read, _ = reader(ours, client, size=262_144)
+            wire = frames("x" * 1_000_000)
+            theirs.sendall(wire[:1000])
+            assert is_readable(ours, PATIENCE_S)
+            read()
+            theirs.sendall(wire[1000 : 1000 + 65_535])
+            assert not is_readable(ours)
+            theirs.sendall(wire[1000 + 65_535 : 1000 + 65_536])
+            assert is_readable(ours, PATIENCE_S)
+
+    @pytest.mark.parametrize("is_reset", [False, True])
+    def test_the_end_of_the_stream_is_not_waited_for(self, is_reset) -> None:
+        with tcp_pair() as (ours, theirs):
+            client = Connection("client", messages=False, ping_interval_s=None)
+            _, read, told = reader(ours, client, size=262_144)
+            theirs.sendall(frames("x" * 40_000)[:1000])
+            assert is_readable(ours, PATIENCE_S)
+            read()
+            theirs.sendall(b"y" * 1000)
+            assert not is_readable(ours)
+            if is_reset:
+                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            theirs.close()
+            assert is_readable(ours, PATIENCE_S)
+            while told[-1:] in ([], ["more"]):
+                read()
+            assert isinstance(told[-1], ConnectionResetError) if is_reset else told[-1] == "end"
+
+    @pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+    @pytest.mark.parametrize("size", [24 * 1024, 256 * 1024])
+    def test_what_came_whole_is_read_however_it_was_cut(self, is_secure, size, tmp_path) -> None:
+        # A socket that is not readable though a message lies in it would keep it until the next one.
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        context = serving(authority.issue_cert("127.0.0.1"))
+        random = Random(20 * size + is_secure)
+        for _ in range(40):
+            with tcp_pair() as (ours, theirs):
+                client = Connection("client", messages=False, ping_interval_s=None)
+                if is_secure:
+                    tls = TlsContext(ca_file=tmp_path / "authority.pem")
+                    link = Socket(ours.fileno(), tls=tls, server_name="127.0.0.1")
+                    records = Records(context)
+                    records.shake_hands(link, theirs)
+                else:
+                    link = Socket(ours.fileno())
+                failures: list[Exception] = []
+                read = Reader(
+                    link,
+                    client,
+                    ReadBuffer(size),
+                    lambda: 1.0,
+                    lambda _, failure: failures.extend([failure] if failure else []),
+                )
+                lengths = [random.choice([5, 3_000, 6_000, 17_000, 50_000, 120_000]) for _ in range(6)]
+                for length in lengths:
+                    plain = frames("x" * (length + random.randrange(2_000)))
+                    wire = records.encrypt(plain) if is_secure else plain
+                    places = sorted(random.randrange(len(wire)) for _ in range(random.randrange(5)))
+                    for start, end in pairwise([0, *places, len(wire)]):
+                        theirs.sendall(wire[start:end])
+                        while is_readable(ours) and not failures:
+                            read()
+                    while not (events := client.poll_events()):
+                        assert is_readable(ours, PATIENCE_S), f"{len(plain)} bytes cut at {places}"
+                        read()
+                        assert failures == []
+                    assert len(events) == 1
+                link.close()

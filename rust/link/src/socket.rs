@@ -2,8 +2,14 @@
 //!
 //! A read is one `recv` into a buffer that the caller lends: plain bytes are handed on where they lie, encrypted ones
 //! are opened there first. Nothing of a connection is kept between reads but a TLS record that is still incomplete.
+//!
+//! A long message comes over a network in dozens of segments, each of which would wake the reader. Where it is known how
+//! much is missing before anything can be done, the system is told not to wake us for less.
 
-#![expect(unsafe_code, reason = "a descriptor is borrowed by its number")]
+#![expect(
+    unsafe_code,
+    reason = "a descriptor is borrowed by its number, and one option has no other way"
+)]
 
 use std::fmt;
 use std::io;
@@ -20,6 +26,12 @@ use crate::tls::{Tls, TlsError};
 const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(any(target_vendor = "apple", windows))]
 const SEND_FLAGS: SendFlags = SendFlags::empty();
+
+/// Bytes for which we are woken once: the least, for which it saves more than two calls of the system cost, and the most,
+/// so that a slow peer is seen to be alive.
+const AWAITED_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
+/// Reads of so many bytes and more follow one another without a wait.
+const BURST_BYTES: usize = 16 * 1024;
 
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +82,8 @@ pub struct Socket {
     outlet: Outlet,
     secured: Option<Box<Secured>>,
     write_side: WriteSide,
+    /// Bytes for which the system calls the socket readable.
+    awaited: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,6 +112,7 @@ impl Socket {
             outlet: Outlet::default(),
             secured: None,
             write_side: WriteSide::Open,
+            awaited: 1,
         }
     }
 
@@ -128,6 +143,27 @@ impl Socket {
                 Received::Bytes(count)
             }
         })
+    }
+
+    /// After a read that brought `count` plain bytes: the next is not needed before `missing` more have come. The end of
+    /// the stream and failures are told of at once all the same.
+    ///
+    /// The rest must be on its way or be something that timers look after: for less the socket is not readable.
+    pub fn await_rest(&mut self, count: usize, missing: usize) {
+        // Some of it was read already, if it waits here for the end of its record.
+        let held = self.secured.as_ref().map_or(0, |secured| secured.cut.len());
+        let rest = missing.saturating_sub(held);
+        let awaited = if count < BURST_BYTES && rest >= *AWAITED_BYTES.start() {
+            rest.min(*AWAITED_BYTES.end())
+        } else {
+            1
+        };
+        if awaited != self.awaited
+            && let Ok(descriptor) = self.borrowed()
+            && set_low_water(descriptor, awaited)
+        {
+            self.awaited = awaited;
+        }
     }
 
     fn receive_secured(&mut self, buffer: &mut [u8], deliver: &mut dyn FnMut(&[u8])) -> Result<Received, SocketError> {
@@ -252,6 +288,33 @@ impl Socket {
         // closed all the same, the system would refuse the number or read a stranger's stream: no memory is at stake.
         Ok(unsafe { BorrowedFd::borrow_raw(number) })
     }
+}
+
+/// Whether the system took it: there are systems and sockets without such an option, which only wake more often.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_low_water(descriptor: BorrowedFd<'_>, bytes: usize) -> bool {
+    use rustix::fd::AsRawFd;
+
+    let Ok(value) = libc::c_int::try_from(bytes) else {
+        return false;
+    };
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option reads one integer of this size, which lives as long as the call.
+    let outcome = unsafe {
+        libc::setsockopt(
+            descriptor.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw const value).cast(),
+            size,
+        )
+    };
+    outcome == 0
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_low_water(_: BorrowedFd<'_>, _: usize) -> bool {
+    false
 }
 
 /// None where there is nothing to read; 0 at the end of the stream.

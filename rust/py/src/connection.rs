@@ -19,31 +19,31 @@ use voxwire_core::message::{TimestampKind, encode};
 use crate::audio::read_format;
 use crate::errors::{command_error, value_error};
 use crate::events::{self, Owner};
-use crate::raw::{self, with_bytes};
+use crate::raw::{NewBytes, with_bytes};
 
-type Core = connection::Connection<Owner, Py<PyBytes>>;
+type Core = connection::Connection<Owner, NewBytes>;
 
 /// What Python lends to the core: `bytes` that are written once, and counted references.
 struct PythonHost<'py>(Python<'py>);
 
 impl Host for PythonHost<'_> {
-    type Buffer = Py<PyBytes>;
+    type Buffer = NewBytes;
     type Owner = Owner;
 
     fn share(&self, owner: &Owner) -> Owner {
         owner.share(self.0)
     }
 
-    fn begin(&self, size: usize) -> Result<Py<PyBytes>, OutOfMemory> {
-        raw::begin_bytes(self.0, size).map_err(|_| OutOfMemory)
+    fn begin(&self, size: usize) -> Result<NewBytes, OutOfMemory> {
+        NewBytes::begin(self.0, size).map_err(|_| OutOfMemory)
     }
 
-    fn write(&self, buffer: &mut Py<PyBytes>, start: usize, size: usize, fill: Fill<'_>) -> bool {
-        raw::write_bytes(self.0, buffer, start, size, fill)
+    fn write(&self, buffer: &mut NewBytes, start: usize, size: usize, fill: Fill<'_>) -> bool {
+        buffer.write(self.0, start, size, fill)
     }
 
-    fn bytes<'a>(&'a self, buffer: &'a Py<PyBytes>, size: usize) -> &'a [u8] {
-        raw::written_bytes(self.0, buffer, size)
+    fn bytes<'a>(&'a self, buffer: &'a NewBytes, size: usize) -> &'a [u8] {
+        buffer.bytes(size)
     }
 }
 
@@ -420,6 +420,11 @@ impl Connection {
     pub(crate) fn feed(&mut self, py: Python<'_>, now: f64) -> PyResult<impl FnMut(&[u8])> {
         let now = moment(Some(now))?;
         Ok(move |data: &[u8]| self.core.handle_data(data, now, &PythonHost(py)))
+    }
+
+    /// Bytes that must come before the next event can.
+    pub(crate) fn missing_bytes(&self) -> usize {
+        self.core.missing_bytes()
     }
 
     /// Delivers what came to inboxes; whether there is more that the owner must see to.

@@ -14,7 +14,7 @@ use voxwire_core::message::TimestampKind;
 use voxwire_core::message::json::Value;
 
 use crate::inbox::Inbox;
-use crate::raw::new_audio;
+use crate::raw::{NewBytes, new_audio};
 use crate::values;
 
 /// The Python objects that a context belongs to.
@@ -51,7 +51,7 @@ fn owner_of(py: Python<'_>, context: Py<PyAny>) -> PyResult<Py<PyAny>> {
 }
 
 /// What the core tells of this binding.
-pub(crate) type CoreEvent = voxwire_core::connection::Event<Owner, Py<PyBytes>>;
+pub(crate) type CoreEvent = voxwire_core::connection::Event<Owner, NewBytes>;
 
 /// Makes the Python object of an event.
 pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>> {
@@ -64,7 +64,8 @@ pub(crate) fn to_python(py: Python<'_>, event: CoreEvent) -> PyResult<Py<PyAny>>
             flush_id,
         } => {
             let format = owner.format.clone_ref(py);
-            new_audio(data.into_bound(py), format, start_s, flush_id, Some(owner.context(py)?))
+            let context = Some(owner.context(py)?);
+            new_audio(data.finish(py), format, start_s, flush_id, context)
         }
         Event::Timestamps {
             owner,
@@ -239,7 +240,7 @@ fn gather(py: Python<'_>, events: Vec<CoreEvent>, failure: &mut Option<PyErr>) -
         }
         let batch = &mut batches[last];
         let audio_bytes = match (&event, batch.audio_bytes) {
-            (CoreEvent::Audio { data, .. }, Some(size)) => Some(size + data.as_bytes(py).len()),
+            (CoreEvent::Audio { data, .. }, Some(size)) => Some(size + data.written_bytes()),
             _ => None,
         };
         let made = match event {
@@ -249,7 +250,7 @@ fn gather(py: Python<'_>, events: Vec<CoreEvent>, failure: &mut Option<PyErr>) -
                 data,
                 start_s,
                 flush_id,
-            } => new_audio(data.into_bound(py), owner.format, start_s, flush_id, None),
+            } => new_audio(data.finish(py), owner.format, start_s, flush_id, None),
             event => to_python(py, event),
         };
         match made {

@@ -65,65 +65,98 @@ pub(crate) fn new_bytes(
     size: usize,
     fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
 ) -> PyResult<Option<Py<PyBytes>>> {
-    let mut bytes = begin_bytes(py, size)?;
-    Ok(write_bytes(py, &mut bytes, 0, size, fill).then_some(bytes))
+    let mut bytes = NewBytes::begin(py, size)?;
+    Ok(bytes.write(py, 0, size, fill).then(|| bytes.finish(py).unbind()))
 }
 
-/// Makes a `bytes` of `size` bytes that are still to be written: nothing but this module may see it before they are.
-///
-/// Raises `MemoryError` where there is no room.
-pub(crate) fn begin_bytes(py: Python<'_>, size: usize) -> PyResult<Py<PyBytes>> {
-    let length =
-        ffi::Py_ssize_t::try_from(size).map_err(|_| PyMemoryError::new_err(format!("no room for {size} bytes")))?;
-    // SAFETY: a null source asks for uninitialised bytes; the result is a new reference or null with an error set.
-    unsafe {
-        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), length);
-        Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked().unbind())
+/// A `bytes` that is being written, from its start on, and that nobody else knows yet.
+pub(crate) struct NewBytes {
+    object: Py<PyBytes>,
+    /// Bytes at its start that are written.
+    written: usize,
+}
+
+impl NewBytes {
+    /// Makes one of `size` bytes.
+    ///
+    /// Raises `MemoryError` where there is no room.
+    pub(crate) fn begin(py: Python<'_>, size: usize) -> PyResult<Self> {
+        let length =
+            ffi::Py_ssize_t::try_from(size).map_err(|_| PyMemoryError::new_err(format!("no room for {size} bytes")))?;
+        // SAFETY: a null source asks for uninitialised bytes; the result is a new reference or null with an error set.
+        let object = unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(ptr::null(), length);
+            Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked::<PyBytes>()
+        };
+        Ok(Self {
+            object: object.unbind(),
+            written: 0,
+        })
     }
-}
 
-/// Lets `fill` write `size` bytes from `start` of a `bytes` that was begun; returns what `fill` does, by which it promises
-/// to have written every one.
-///
-/// # Panics
-///
-/// If the place is not within the object, or anybody else has a reference to it.
-pub(crate) fn write_bytes(
-    _py: Python<'_>,
-    bytes: &mut Py<PyBytes>,
-    start: usize,
-    size: usize,
-    fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
-) -> bool {
-    let object = bytes.as_ptr();
-    // SAFETY: a live object.
-    let references = unsafe { ffi::Py_REFCNT(object) };
-    // An empty one may be shared, but then nothing is written.
-    assert!(size == 0 || references == 1, "only what nobody else knows is written");
-    // SAFETY: a live `bytes`, of which this gives the length and the place of so many bytes. Nobody else knows it, and
-    // `bytes` is borrowed for as long as the slice lives. They are handed out as possibly uninitialised. Python sees the
-    // object only once all was written (the contract of the base64 decoder, which says so by returning true).
-    let room = unsafe {
-        let len = ffi::PyBytes_Size(object).unsigned_abs();
-        assert!(start <= len && size <= len - start, "what is written lies within");
-        let place = ffi::PyBytes_AsString(object).cast::<MaybeUninit<u8>>().add(start);
-        std::slice::from_raw_parts_mut(place, size)
-    };
-    fill(room)
-}
+    /// Lets `fill` write `size` bytes from `start`, up to which all is written; returns what `fill` does, by which it
+    /// promises to have written every one.
+    ///
+    /// # Panics
+    ///
+    /// If the place is another, or not within the object.
+    pub(crate) fn write(
+        &mut self,
+        py: Python<'_>,
+        start: usize,
+        size: usize,
+        fill: &mut dyn FnMut(&mut [MaybeUninit<u8>]) -> bool,
+    ) -> bool {
+        assert!(
+            start == self.written && size <= self.size(py) - start,
+            "bytes are written in order, and within their object"
+        );
+        // SAFETY: a live object of more than `start + size` bytes, the last being a null that is not handed out. Nobody
+        // else has a reference to it: it was made here and is given away by `finish` (an empty one is shared, but then
+        // the slice is empty, too). The bytes are handed out as possibly uninitialised.
+        let room = unsafe {
+            let place = ffi::PyBytes_AsString(self.object.as_ptr()).cast::<MaybeUninit<u8>>();
+            std::slice::from_raw_parts_mut(place.add(start), size)
+        };
+        let is_written = fill(room);
+        if is_written {
+            self.written = start + size;
+        }
+        is_written
+    }
 
-/// The first `size` bytes of a `bytes`, which must be written.
-///
-/// # Panics
-///
-/// If there are not so many.
-pub(crate) fn written_bytes<'a>(_py: Python<'a>, bytes: &'a Py<PyBytes>, size: usize) -> &'a [u8] {
-    // SAFETY: a live `bytes`, as above; whoever calls this has seen the first `size` bytes be written, and nobody changes
-    // them while `bytes` is borrowed.
-    unsafe {
-        let len = ffi::PyBytes_Size(bytes.as_ptr()).unsigned_abs();
-        assert!(size <= len, "what is written lies within");
-        std::slice::from_raw_parts(ffi::PyBytes_AsString(bytes.as_ptr()).cast(), size)
+    /// The first `size` bytes.
+    ///
+    /// # Panics
+    ///
+    /// If they are not written yet.
+    pub(crate) fn bytes(&self, size: usize) -> &[u8] {
+        assert!(size <= self.written, "bytes are read after they are written");
+        // SAFETY: a live object with so many bytes, all of them written (the contract of the base64 decoder, which says so
+        // by returning true). Whoever writes to it holds it alone.
+        unsafe { std::slice::from_raw_parts(ffi::PyBytes_AsString(self.object.as_ptr()).cast(), size) }
+    }
+
+    /// Gives the object away.
+    ///
+    /// # Panics
+    ///
+    /// If not all of it is written.
+    pub(crate) fn finish(self, py: Python<'_>) -> Bound<'_, PyBytes> {
+        assert!(
+            self.written == self.size(py),
+            "bytes are given away once they are written"
+        );
+        self.object.into_bound(py)
+    }
+
+    pub(crate) fn written_bytes(&self) -> usize {
+        self.written
+    }
+
+    fn size(&self, _py: Python<'_>) -> usize {
+        // SAFETY: a live `bytes`, with the interpreter held.
+        unsafe { ffi::PyBytes_Size(self.object.as_ptr()).unsigned_abs() }
     }
 }
 

@@ -167,7 +167,12 @@ impl Reader {
             let mut feed = core.feed(py, now)?;
             let mut buffer = self.buffer.try_borrow_mut(py)?;
             let mut socket = self.socket.try_borrow_mut(py)?;
-            socket.socket.receive(&mut buffer.bytes, |data| feed(data))
+            let received = socket.socket.receive(&mut buffer.bytes, &mut feed);
+            drop(feed);
+            if let Ok(Received::Bytes(count)) = received {
+                socket.socket.await_rest(count, core.missing_bytes());
+            }
+            received
         };
         // Nothing is held here: foreign code may run, which may send.
         let has_more = match received.map_err(|error| raised(py, &error))? {

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 
 use voxwire_kernels::base64;
 
-use super::event::{Host, OutOfMemory};
+use super::event::Host;
 use super::stream::copy;
 use crate::message::{Envelopes, Front};
 
@@ -46,7 +46,10 @@ impl<Buffer> Arriving<Buffer> {
         envelopes: &Envelopes,
         host: &H,
     ) -> Option<Self> {
-        let front = envelopes.front(payload)?;
+        // That the id in it is one is seen at the end; whoever else reads the text is to look at it at once.
+        let front = envelopes
+            .front(payload)
+            .filter(|front| payload[..front.size].is_ascii())?;
         let characters = len.checked_sub(front.size + front.behind)?;
         let groups = characters.saturating_sub(SPARE) / GROUP.0;
         if groups == 0 {
@@ -85,7 +88,7 @@ impl<Buffer> Arriving<Buffer> {
             }
         }
         let (groups, end) = rest.split_at(rest.len() / GROUP.0 * GROUP.0);
-        if !self.audio.decode(groups, host) {
+        if !groups.is_empty() && !self.audio.decode(groups, host) {
             return Err(&piece[piece.len() - behind.len() - rest.len()..]);
         }
         self.due -= rest.len();
@@ -124,29 +127,30 @@ impl<Buffer> Audio<Buffer> {
         is_decoded
     }
 
-    /// Decodes the last groups, all that is left; false where `text` is no base64.
-    pub(super) fn finish<H: Host<Buffer = Buffer>>(&mut self, text: &[u8], host: &H) -> Result<bool, OutOfMemory> {
+    /// Decodes the last groups, all that is left; false, with nothing done, where `text` is no base64 or where there is
+    /// no room: what that means is for the text as a whole to show.
+    pub(super) fn finish<H: Host<Buffer = Buffer>>(&mut self, text: &[u8], host: &H) -> bool {
         let Some(more) = base64::decoded_len(text) else {
-            return Ok(false);
+            return false;
         };
         let whole = self.decoded + more;
         let mut decode = |room: &mut [MaybeUninit<u8>]| base64::decode(text, room).is_ok();
         if whole == self.size {
             let is_decoded = host.write(&mut self.buffer, self.decoded, more, &mut decode);
             self.decoded += if is_decoded { more } else { 0 };
-            return Ok(is_decoded);
+            return is_decoded;
         }
         // The text behind the audio, or its padding, is another than the last.
         let decoded = host.bytes(&self.buffer, self.decoded);
         let made = host.make(whole, &mut |room| {
             let (front, back) = room.split_at_mut(decoded.len());
             copy(decoded, front) && decode(back)
-        })?;
-        let is_decoded = made.is_some();
-        if let Some(buffer) = made {
-            (self.buffer, self.size, self.decoded) = (buffer, whole, whole);
-        }
-        Ok(is_decoded)
+        });
+        let Ok(Some(buffer)) = made else {
+            return false;
+        };
+        (self.buffer, self.size, self.decoded) = (buffer, whole, whole);
+        true
     }
 
     /// The audio that was finished, and its size.

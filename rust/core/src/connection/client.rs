@@ -57,7 +57,9 @@ impl<Owner, Buffer> Client<Owner, Buffer> {
         self.contexts.values().filter_map(|context| context.owner.as_ref())
     }
 
-    pub(super) fn release_owners(&mut self) {
+    /// Lets go of all that the host has lent, at the end.
+    pub(super) fn release(&mut self) {
+        self.arriving = None;
         for context in self.contexts.values_mut() {
             context.owner = None;
         }
@@ -69,7 +71,6 @@ impl<Owner, Buffer> Client<Owner, Buffer> {
 
     /// The socket is gone. Owners stay until the events were drained: letting go of one may run foreign code.
     pub(super) fn handle_lost(&mut self, now: f64) {
-        self.arriving = None;
         for context in self.contexts.values_mut() {
             context.life.apply(ClientEvent::Lost, now);
         }

@@ -23,7 +23,7 @@ pub trait Host {
     fn begin(&self, size: usize) -> Result<Self::Buffer, OutOfMemory>;
 
     /// Lets `fill` write `size` bytes of a buffer that was begun, from `start`, up to which it is written; returns what
-    /// `fill` does. Nothing is written where that is false.
+    /// `fill` does. Where that is false, what was written now does not count.
     fn write(&self, buffer: &mut Self::Buffer, start: usize, size: usize, fill: Fill<'_>) -> bool;
 
     /// The first `size` bytes of a buffer, which are written.

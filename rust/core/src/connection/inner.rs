@@ -104,45 +104,56 @@ impl<Owner, Buffer> Inner<Owner, Buffer> {
         index: u64,
         host: &H,
     ) -> Option<Cow<'a, [u8]>> {
+        let is_open = matches!(self.phase, Phase::Open);
         let Side::Client(client) = &mut self.side else {
             return Some(part.payload.into());
         };
-        let is_open = matches!(self.phase, Phase::Open);
         let mut piece = part.payload;
-        if part.have == 0 && is_open {
+        let mut arriving = if part.have > 0 {
+            // Taken with the first part, or no other would have come.
+            client.arriving.take()?
+        } else {
             let len = piece.len() + part.missing;
-            client.arriving = Arriving::begin(piece, len, &client.envelopes, host).map(Box::new);
-            piece = &piece[client.arriving.as_ref().map_or(0, |arriving| arriving.front.size)..];
-        }
-        let Some(arriving) = &mut client.arriving else {
-            return Some(piece.into());
+            let begin = || Arriving::begin(piece, len, &client.envelopes, host);
+            let Some(arriving) = is_open.then(begin).flatten() else {
+                return Some(piece.into());
+            };
+            piece = &piece[arriving.front.size..];
+            Box::new(arriving)
         };
-        let rest = match arriving.take(piece, host) {
-            Ok(()) if part.missing > 0 => return None,
-            // Once our Close is decided on, messages are not looked at any more; what is base64 is UTF-8.
-            Ok(()) if is_open => {
-                let (client, mut surroundings) = self.client(host)?;
-                match client.handle_arrived(&mut surroundings) {
-                    Ok(true) => {
-                        self.conclude(Ok(()), index);
-                        return None;
-                    }
-                    Ok(false) => &[],
-                    Err(violation) => {
-                        self.conclude(Err(violation), index);
-                        return None;
-                    }
-                }
+        let mut untaken = &[][..];
+        match arriving.take(piece, host) {
+            Ok(()) if part.missing > 0 => {
+                client.arriving = Some(arriving);
+                return None;
             }
-            Ok(()) => &[],
-            Err(rest) => rest,
-        };
-        let Side::Client(client) = &mut self.side else {
-            return None;
-        };
-        let mut text = client.arriving.take()?.whole_text(host);
-        text.extend_from_slice(rest);
+            // Once our Close is decided on, messages are not looked at any more: the text is proved, and that is all.
+            Ok(()) if is_open => arriving = self.handle_arrived(arriving, index, host)?,
+            Ok(()) => {}
+            Err(rest) => untaken = rest,
+        }
+        let mut text = arriving.whole_text(host);
+        text.extend_from_slice(untaken);
         Some(text.into())
+    }
+
+    /// A chunk that was decoded as it came is whole; where it turns out to be something else it is given back.
+    fn handle_arrived<H: Host<Owner = Owner, Buffer = Buffer>>(
+        &mut self,
+        arrived: Box<Arriving<Buffer>>,
+        index: u64,
+        host: &H,
+    ) -> Option<Box<Arriving<Buffer>>> {
+        let Some((client, mut surroundings)) = self.client(host) else {
+            return Some(arrived);
+        };
+        let outcome = match client.handle_arrived(arrived, &mut surroundings) {
+            Ok(Some(other)) => return Some(other),
+            Ok(None) => Ok(()),
+            Err(violation) => Err(violation),
+        };
+        self.conclude(outcome, index);
+        None
     }
 
     /// The client's part, and what surrounds it.

@@ -160,6 +160,14 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         self.inner.counters
     }
 
+    /// Bytes that must come before the next event can: the rest of the frame that has begun.
+    pub fn missing_bytes(&self) -> usize {
+        match self.inner.phase {
+            Phase::Closed => 0,
+            _ => self.reader.missing(),
+        }
+    }
+
     /// Bytes that wait in [`Self::poll_transmit`].
     pub fn transmit_size(&self) -> usize {
         self.inner.outlet.transmit.len()
@@ -274,7 +282,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
             Phase::Answering { drained, .. } => *drained = true,
             Phase::Closed => {
                 if let Side::Client(client) = &mut inner.side {
-                    client.release_owners();
+                    client.release();
                 }
             }
             Phase::Open | Phase::Closing { .. } => {}
@@ -360,7 +368,7 @@ impl<Owner, Buffer> Connection<Owner, Buffer> {
         self.inner.phase = Phase::Closed;
         self.inner.events.clear();
         if let Side::Client(client) = &mut self.inner.side {
-            client.release_owners();
+            client.release();
         }
     }
 

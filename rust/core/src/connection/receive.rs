@@ -34,42 +34,44 @@ impl From<OutOfMemory> for Violation {
 }
 
 impl<Owner, Buffer> Client<Owner, Buffer> {
-    /// Delivers the chunk that was decoded as it came; where it turns out to be something else, does nothing and returns
-    /// false.
+    /// A chunk that was decoded as it came; where it turns out to be something else it is given back, with nothing done.
     pub(super) fn handle_arrived<H: Host<Owner = Owner, Buffer = Buffer>>(
         &mut self,
+        mut arrived: Box<Arriving<Buffer>>,
         around: &mut Surroundings<'_, H>,
-    ) -> Result<bool, Violation> {
-        let Some(Arriving { front, text, audio, .. }) = self.arriving.as_deref_mut() else {
-            return Ok(false);
-        };
+    ) -> Result<Option<Box<Arriving<Buffer>>>, Violation> {
+        let Arriving { front, text, audio, .. } = &mut *arrived;
         let Some(chunk) = self.envelopes.read_behind(front, text) else {
-            return Ok(false);
-        };
-        let context = self.contexts.get_mut(chunk.context_id);
-        let Some(context) = context.filter(|context| context.has_plain_id) else {
-            return Ok(false);
+            return Ok(Some(arrived));
         };
         let flush_id = chunk.flush_id;
-        if !audio.finish(chunk.data, around.host)? {
-            return Ok(false);
+        let Some(context) = self.contexts.get_mut(chunk.context_id) else {
+            // What still comes after an interruption is hardly ever anything else.
+            return match str::from_utf8(chunk.context_id) {
+                Ok(id) if message::is_plain_context_id(id) && audio.finish(chunk.data, around.host) => {
+                    self.handle_late(id, Some(Received::Audio), around);
+                    Ok(None)
+                }
+                _ => Ok(Some(arrived)),
+            };
+        };
+        if !context.has_plain_id || !audio.finish(chunk.data, around.host) {
+            return Ok(Some(arrived));
         }
         context.life.received(Received::Audio, around.now);
-        let (Some(arrived), Some(owner)) = (self.arriving.take(), &context.owner) else {
-            return Ok(true);
+        let Some(owner) = &context.owner else {
+            return Ok(None);
         };
-        let audio = arrived.audio;
         if context.joins {
             let target = (context.order, owner, &mut context.audio);
-            let decoded = audio.bytes(around.host);
             let joint = &mut self.joint;
-            if joint.take((decoded, flush_id), target, around.events, around.host)? {
-                return Ok(true);
+            if joint.take((audio.bytes(around.host), flush_id), target, around.events, around.host)? {
+                return Ok(None);
             }
         }
-        let whole = context.audio.take(audio.into_whole(), flush_id, around.host)?;
+        let whole = context.audio.take(arrived.audio.into_whole(), flush_id, around.host)?;
         deliver(whole, owner, around);
-        Ok(true)
+        Ok(None)
     }
 
     pub(super) fn handle_text<H: Host<Owner = Owner, Buffer = Buffer>>(

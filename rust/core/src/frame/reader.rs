@@ -165,6 +165,11 @@ impl FrameReader {
         self.position
     }
 
+    /// Bytes that the frame which has begun still lacks; none are known of one whose head has not come.
+    pub fn missing(&self) -> usize {
+        self.frame.map_or(0, |frame| frame.missing)
+    }
+
     /// Bytes of heap held for an unfinished message.
     pub fn buffered(&self) -> usize {
         self.buffer.capacity()
@@ -246,10 +251,11 @@ impl FrameReader {
         })
     }
 
-    /// Takes back a message whose parts so far are `text`.
+    /// Takes back a message that was offered, whose parts so far are `text`: all of them, as they came.
     ///
     /// Errors: as those of [`Self::read`].
     pub fn collect(&mut self, text: &[u8]) -> Result<(), Error> {
+        debug_assert!(self.message.is_none(), "a message that was offered is alone");
         let index = self.position - text.len() as u64;
         let frame = self.frame.get_or_insert(Frame {
             content: Content::Text,
@@ -259,6 +265,7 @@ impl FrameReader {
             missing: 0,
             is_offered: false,
         });
+        debug_assert_eq!(frame.have, text.len(), "all that came of the message");
         frame.is_offered = false;
         let missing = frame.missing;
         let mut message = Message {

@@ -113,7 +113,7 @@ impl Envelopes {
         None
     }
 
-    /// What a chunk is likely to be that begins with `payload`, all of which stands before or in its audio.
+    /// What a chunk is likely to be that begins with `payload`; None where that does not reach to its audio.
     pub(crate) fn front(&self, payload: &[u8]) -> Option<Front> {
         let others = (0..self.shapes.len()).filter(|&index| index != self.latest);
         [self.latest].into_iter().chain(others).find_map(|index| {
@@ -130,9 +130,15 @@ impl Envelopes {
 
     /// As [`Self::read`], a chunk that began like `front`; `text` is all of it but audio from the start of `data`.
     pub(crate) fn read_behind<'a>(&mut self, front: &Front, text: &'a [u8]) -> Option<Enveloped<'a>> {
-        let shape = self.shapes.get_mut(front.shape)?;
-        let enveloped = shape.read(text)?;
-        self.meet(front.shape);
+        // Servers write `flush_id` behind the audio of some chunks and not of others: shapes may begin alike.
+        let others = (0..self.shapes.len()).filter(|&index| index != front.shape);
+        let (index, enveloped) = [front.shape].into_iter().chain(others).find_map(|index| {
+            let shape = self.shapes.get_mut(index)?;
+            let rest = shape.read_front(text, &mut Enveloped::default())?;
+            let begins_there = text.len() - rest.len() == front.size;
+            Some((index, shape.read(text).filter(|_| begins_there)?))
+        })?;
+        self.meet(index);
         Some(enveloped)
     }
 
@@ -166,18 +172,10 @@ impl Shape {
     fn read<'a>(&mut self, payload: &'a [u8]) -> Option<Enveloped<'a>> {
         let mut enveloped = Enveloped::default();
         let from_data = self.read_front(payload, &mut enveloped)?;
-        let mut rest = from_data;
-        for piece in &self.back {
-            rest = without_suffix(rest, &piece.constant)?;
-            let length = match piece.field {
-                Field::ContextId => string_suffix(rest, self.id_len)?,
-                Field::StepTime | Field::FlushId => number_suffix(rest),
-            };
-            let (before, value) = rest.split_at(rest.len() - length);
-            enveloped.set(piece.field, value)?;
-            rest = before;
-        }
-        enveloped.data = without_suffix(rest, &self.back_end)?;
+        // What happens to stand before a quote may be the end of something else than the id.
+        enveloped.data = self
+            .read_back(from_data, Some(self.id_len), &mut enveloped)
+            .or_else(|| self.read_back(from_data, None, &mut enveloped))?;
         self.id_len = enveloped.context_id.len();
         self.behind = from_data.len() - enveloped.data.len();
         self.padding = padding(enveloped.data);
@@ -199,6 +197,28 @@ impl Shape {
             rest = behind;
         }
         without_prefix(rest, &self.front_end)
+    }
+
+    /// Reads what stands behind the audio; returns what is before.
+    #[inline]
+    fn read_back<'a>(
+        &self,
+        text: &'a [u8],
+        likely_id_len: Option<usize>,
+        enveloped: &mut Enveloped<'a>,
+    ) -> Option<&'a [u8]> {
+        let mut rest = text;
+        for piece in &self.back {
+            rest = without_suffix(rest, &piece.constant)?;
+            let length = match piece.field {
+                Field::ContextId => string_suffix(rest, likely_id_len)?,
+                Field::StepTime | Field::FlushId => number_suffix(rest),
+            };
+            let (before, value) = rest.split_at(rest.len() - length);
+            enveloped.set(piece.field, value)?;
+            rest = before;
+        }
+        without_suffix(rest, &self.back_end)
     }
 
     /// None where a value has a form that is left to the general walk.
@@ -317,10 +337,10 @@ fn string_prefix(text: &[u8], likely: usize) -> usize {
 
 /// Bytes at the end that lie behind a quote; None where there is none.
 #[inline]
-fn string_suffix(text: &[u8], likely: usize) -> Option<usize> {
-    let is_likely = text.len().checked_sub(likely + 1).is_some_and(|at| text[at] == b'"');
-    if is_likely {
-        return Some(likely);
+fn string_suffix(text: &[u8], likely: Option<usize>) -> Option<usize> {
+    let ends_there = |&length: &usize| text.len().checked_sub(length + 1).is_some_and(|at| text[at] == b'"');
+    if let Some(length) = likely.filter(ends_there) {
+        return Some(length);
     }
     let quote = memchr::memrchr(b'"', text)?;
     Some(text.len() - (quote + 1))

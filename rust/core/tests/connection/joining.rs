@@ -61,6 +61,32 @@ fn a_chunk_that_came_in_pieces_is_joined_with_those_behind_it() {
 }
 
 #[test]
+fn a_chunk_in_pieces_needs_no_more_room_than_one_that_came_whole() {
+    let message = |base64: &str| format!(r#"{{"type":"chunk","data":"{base64}","context_id":"a"}}"#);
+    let frame = |text: &str| frame_to(Role::Client, Opcode::Text, text.as_bytes());
+    let taught = |text: &str| {
+        let mut end = joining(&["a"]);
+        assert_eq!(feed(&mut end, &frame(text)).len(), 1);
+        end
+    };
+    // Two bytes longer than the padding of the last one lets expect.
+    let mut wire = frame(&message(&"AAAA".repeat(22)));
+    let cut = wire.len() - 20;
+    wire.extend(frame(&done("a")));
+    let host = Memory { limit_bytes: 64 };
+    let told = |cuts: &[usize]| {
+        let mut end = taught(&message(&("AAAA".repeat(21) + "AA==")));
+        let mut from = 0;
+        for &to in cuts.iter().chain([&wire.len()]) {
+            end.handle_data(&wire[from..to], None, &host);
+            from = to;
+        }
+        (end.poll_events(), end.counters())
+    };
+    assert_eq!(told(&[cut]), told(&[]));
+}
+
+#[test]
 fn neighbours_of_one_context_and_segment_in_one_read_are_one_piece() {
     let mut end = joining(&["a", "b"]);
     let mut wire = chunks("a", &[&[1, 0], &[2, 0, 3, 0]], Some(1));

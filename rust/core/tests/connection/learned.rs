@@ -289,21 +289,30 @@ fn every_two_cuts_of_a_chunk_give_the_same_audio() {
 
 #[test]
 fn what_is_no_utf8_fails_with_the_piece_that_shows_it() {
-    let original = message(SHAPES[0], &"AQID".repeat(40), IDS[1], "12.5", "34");
-    let head = frame_to(Role::Client, Opcode::Text, &original).len() - original.len();
-    for place in 0..original.len() {
-        let mut probe = original.clone();
-        probe[place] = 0xff;
-        let wire = frame_to(Role::Client, Opcode::Text, &probe);
-        let bad = head + place;
-        for cut in [head + 60, bad - 1, bad].into_iter().filter(|&cut| cut <= bad) {
-            let mut end = learned(SHAPES[0]);
-            assert_eq!(feed(&mut end, &wire[..cut]), [], "cut at {cut}, bad byte at {bad}");
-            let events = feed(&mut end, &wire[cut..=bad]);
-            let [Event::Closed(closed)] = events.as_slice() else {
-                panic!("{events:?} of a bad byte at {place}, cut at {cut}")
-            };
-            assert_eq!(closed.code, 1007);
+    for shape in SHAPES {
+        let original = message(shape, &"AQID".repeat(40), IDS[1], "12.5", "34");
+        let head = frame_to(Role::Client, Opcode::Text, &original).len() - original.len();
+        for place in 0..original.len() {
+            let mut probe = original.clone();
+            probe[place] = 0xff;
+            let wire = frame_to(Role::Client, Opcode::Text, &probe);
+            let bad = head + place;
+            for cut in [head + 60, bad - 1, bad].into_iter().filter(|&cut| cut <= bad) {
+                let mut end = learned(shape);
+                assert_eq!(feed(&mut end, &wire[..cut]), [], "cut at {cut}, bad byte at {bad}");
+                let events = feed(&mut end, &wire[cut..=bad]);
+                let [Event::Closed(closed)] = events.as_slice() else {
+                    panic!("{events:?} of a bad byte at {place}, cut at {cut}: {shape}")
+                };
+                assert_eq!(closed.code, 1007);
+                // Together with all of the audio before the rest comes.
+                let mut end = learned(shape);
+                let events = feed(&mut end, &wire[..(bad + 1).max(wire.len() - 1)]);
+                assert!(
+                    matches!(events.as_slice(), [Event::Closed(closed)] if closed.code == 1007),
+                    "{place}"
+                );
+            }
         }
     }
 }

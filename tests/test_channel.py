@@ -601,6 +601,12 @@ class TestWaitingForMore:
         authority.cert_pem.write_to_path(tmp_path / "authority.pem")
         context = serving(authority.issue_cert("127.0.0.1"))
         random = Random(20 * size + is_secure)
+        failures: list[Exception] = []
+
+        def note(_: bool, failure: Exception | None) -> None:
+            if failure is not None:
+                failures.append(failure)
+
         for _ in range(40):
             with tcp_pair() as (ours, theirs):
                 client = Connection("client", messages=False, ping_interval_s=None)
@@ -611,14 +617,7 @@ class TestWaitingForMore:
                     records.shake_hands(link, theirs)
                 else:
                     link = Socket(ours.fileno())
-                failures: list[Exception] = []
-                read = Reader(
-                    link,
-                    client,
-                    ReadBuffer(size),
-                    lambda: 1.0,
-                    lambda _, failure: failures.extend([failure] if failure else []),
-                )
+                read = Reader(link, client, ReadBuffer(size), lambda: 1.0, note)
                 lengths = [random.choice([5, 3_000, 6_000, 17_000, 50_000, 120_000]) for _ in range(6)]
                 for length in lengths:
                     plain = frames("x" * (length + random.randrange(2_000)))

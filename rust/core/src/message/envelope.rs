@@ -134,9 +134,9 @@ impl Envelopes {
         let others = (0..self.shapes.len()).filter(|&index| index != front.shape);
         let (index, enveloped) = [front.shape].into_iter().chain(others).find_map(|index| {
             let shape = self.shapes.get_mut(index)?;
-            let rest = shape.read_front(text, &mut Enveloped::default())?;
-            let begins_there = text.len() - rest.len() == front.size;
-            Some((index, shape.read(text).filter(|_| begins_there)?))
+            let enveloped = shape.read(text)?;
+            let begins_there = text.len() == front.size + enveloped.data.len() + shape.behind;
+            begins_there.then_some((index, enveloped))
         })?;
         self.meet(index);
         Some(enveloped)

@@ -31,7 +31,7 @@ const SEND_FLAGS: SendFlags = SendFlags::empty();
 /// so that a slow peer is seen to be alive.
 const AWAITED_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
 /// Reads of so many bytes and more follow one another without a wait.
-const BURST_BYTES: usize = 16 * 1024;
+const BURST_BYTES: usize = 32 * 1024;
 
 /// What one read brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

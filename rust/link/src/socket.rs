@@ -27,9 +27,10 @@ const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(any(target_vendor = "apple", windows))]
 const SEND_FLAGS: SendFlags = SendFlags::empty();
 
-/// Bytes for which we are woken once: the least, for which it saves more than two calls of the system cost, and the most,
-/// so that a slow peer is seen to be alive.
-const AWAITED_BYTES: std::ops::RangeInclusive<usize> = 4 * 1024..=64 * 1024;
+/// Missing bytes for which we are woken once: for fewer it would not save what two calls of the system cost.
+const LEAST_AWAITED_BYTES: usize = 4 * 1024;
+/// No more are waited for at once, so that a slow peer is seen to be alive.
+const MOST_AWAITED_BYTES: usize = 64 * 1024;
 /// Reads of so many bytes and more follow one another without a wait.
 const BURST_BYTES: usize = 32 * 1024;
 
@@ -153,8 +154,8 @@ impl Socket {
         // Some of it was read already, if it waits here for the end of its record.
         let held = self.secured.as_ref().map_or(0, |secured| secured.cut.len());
         let rest = missing.saturating_sub(held);
-        let awaited = if count < BURST_BYTES && rest >= *AWAITED_BYTES.start() {
-            rest.min(*AWAITED_BYTES.end())
+        let awaited = if count < BURST_BYTES && rest >= LEAST_AWAITED_BYTES {
+            rest.min(MOST_AWAITED_BYTES)
         } else {
             1
         };

@@ -13,8 +13,9 @@ use super::event::Host;
 use super::stream::copy;
 use crate::message::{Envelopes, Front};
 
-/// Characters of a group, and bytes that they stand for.
-const GROUP: (usize, usize) = (4, 3);
+/// Characters of a group of base64, and the bytes that it stands for.
+const GROUP_CHARACTERS: usize = 4;
+const GROUP_BYTES: usize = 3;
 /// Characters at the end of the audio that are kept as text: so many more may stand behind it than behind the last.
 const SPARE: usize = 16;
 
@@ -51,17 +52,17 @@ impl<Buffer> Arriving<Buffer> {
             .front(payload)
             .filter(|front| payload[..front.size].is_ascii())?;
         let characters = len.checked_sub(front.size + front.behind)?;
-        let groups = characters.saturating_sub(SPARE) / GROUP.0;
+        let groups = characters.saturating_sub(SPARE) / GROUP_CHARACTERS;
         if groups == 0 {
             return None;
         }
-        let size = characters / GROUP.0 * GROUP.1 - front.padding;
-        let mut text = Vec::with_capacity(len - groups * GROUP.0 + GROUP.0);
+        let size = characters / GROUP_CHARACTERS * GROUP_BYTES - front.padding;
+        let mut text = Vec::with_capacity(len - groups * GROUP_CHARACTERS + GROUP_CHARACTERS);
         text.extend_from_slice(&payload[..front.size]);
         Some(Self {
             front,
             text,
-            due: groups * GROUP.0,
+            due: groups * GROUP_CHARACTERS,
             audio: Audio {
                 buffer: host.begin(size).ok()?,
                 size,
@@ -75,11 +76,11 @@ impl<Buffer> Arriving<Buffer> {
         let (mut rest, behind) = piece.split_at(self.due.min(piece.len()));
         let cut = self.text.len() - self.front.size;
         if !rest.is_empty() && cut > 0 {
-            let (end, later) = rest.split_at((GROUP.0 - cut).min(rest.len()));
+            let (end, later) = rest.split_at((GROUP_CHARACTERS - cut).min(rest.len()));
             self.keep(end).map_err(|()| &piece[end.len()..])?;
             self.due -= end.len();
             rest = later;
-            if cut + end.len() == GROUP.0 {
+            if cut + end.len() == GROUP_CHARACTERS {
                 let group = &self.text[self.front.size..];
                 if !self.audio.decode(group, host) {
                     return Err(&piece[end.len()..]);
@@ -87,7 +88,7 @@ impl<Buffer> Arriving<Buffer> {
                 self.text.truncate(self.front.size);
             }
         }
-        let (groups, end) = rest.split_at(rest.len() / GROUP.0 * GROUP.0);
+        let (groups, end) = rest.split_at(rest.len() / GROUP_CHARACTERS * GROUP_CHARACTERS);
         if !groups.is_empty() && !self.audio.decode(groups, host) {
             return Err(&piece[piece.len() - behind.len() - rest.len()..]);
         }
@@ -116,7 +117,7 @@ impl<Buffer> Arriving<Buffer> {
 impl<Buffer> Audio<Buffer> {
     /// Decodes whole groups that are not the last ones; false, with nothing done, where they are no base64 or padded.
     fn decode<H: Host<Buffer = Buffer>>(&mut self, groups: &[u8], host: &H) -> bool {
-        let size = groups.len() / GROUP.0 * GROUP.1;
+        let size = groups.len() / GROUP_CHARACTERS * GROUP_BYTES;
         let is_decoded = base64::decoded_len(groups) == Some(size)
             && host.write(&mut self.buffer, self.decoded, size, &mut |room| {
                 base64::decode(groups, room).is_ok()
